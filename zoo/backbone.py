@@ -1,0 +1,125 @@
+"""From an architecture to a KerasHub backbone.
+
+An architecture is a `Network`: a pure layer that keeps the contract of `zoo.contract`. One generic
+backbone wraps any of them, so that one task (`zoo.tasks`), one exporter and one decoder serve all.
+"""
+
+import keras
+import keras_hub
+from keras import ops
+
+from zoo.contract import PAD_ID, StateSpec
+
+
+def lengths(token_ids):
+    """Number of real tokens in each row: `(batch, time)` -> `(batch,)`, int32."""
+    return ops.sum(ops.cast(ops.not_equal(token_ids, PAD_ID), "int32"), axis=1)
+
+
+class Network(keras.layers.Layer):
+    """The pure function `(token_ids, state) -> (logits, state)`; an architecture derives from it.
+
+    Arguments of the constructor are plain values, which Keras records for the configuration.
+
+    Call arguments:
+        token_ids: `(batch, time)` int32; 0 pads, only at the right.
+        state: dict of arrays as `state_spec` declares it, or `None`: training and scoring of whole
+            sequences from their start. Then no mask is made, since nothing that stands right of a
+            token reaches it, and the returned state is empty.
+        padded: `False` promises that no id is 0, which spares recurrent kernels their mask.
+
+    Returns:
+        `(logits, state)`: `(batch, time, vocabulary_size)` float32, and the state after each row's
+        last real token, without the constants.
+    """
+
+    vocabulary_size: int
+
+    @property
+    def state_spec(self) -> StateSpec:
+        """The leaves of the state, from the configuration alone."""
+        raise NotImplementedError
+
+    def call(self, token_ids, state=None, padded=True):
+        raise NotImplementedError
+
+    def zeros(self, token_ids):
+        """The state before the first token for these rows, as tensors; caches have no slots."""
+        batch = ops.shape(token_ids)[0]
+        return {
+            name: ops.broadcast_to(array, (batch, *array.shape[1:]))
+            for name, array in self.state_spec.initial(1).items()
+        }
+
+
+class EncoderDecoder(Network):
+    """A `Network` whose first state comes from a source sentence."""
+
+    def encode(self, source_ids):
+        """The state that `call` begins with: every leaf of the spec, the constants among them.
+
+        Args:
+            source_ids: `(batch, time)` int32, each row ending in `<eos>`; 0 pads at the right and
+                never changes a result.
+        """
+        raise NotImplementedError
+
+
+class _TeacherForced(keras.layers.Layer):
+    """The network on whole sequences from their first state, as training and scoring see it."""
+
+    def __init__(self, network, **kwargs):
+        super().__init__(**kwargs)
+        self.network = network
+
+    def call(self, inputs):
+        state = None
+        if "encoder_token_ids" in inputs:
+            state = self.network.encode(inputs["encoder_token_ids"])
+        logits, _ = self.network(inputs["token_ids"], state, padded=False)
+        return logits
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Backbone(keras_hub.models.Backbone):
+    """A language model: `{"token_ids": (batch, time)}` -> logits `(batch, time, vocabulary_size)`.
+
+    Args:
+        network: the `Network`.
+        dtype: precision of the network, such as `"mixed_bfloat16"`; `None` leaves it as it is.
+    """
+
+    input_names = ("token_ids",)
+
+    def __init__(self, network: Network, dtype=None, **kwargs):
+        inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in self.input_names}
+        outputs = _TeacherForced(network, dtype=network.dtype_policy, name="teacher_forced")(inputs)
+        super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
+        self.network = network
+
+    def call(self, inputs, **kwargs):
+        # KerasHub's preprocessors also send padding masks; here the ids say where padding is.
+        return super().call({name: inputs[name] for name in self.input_names}, **kwargs)
+
+    def get_config(self):
+        return {**super().get_config(), "network": keras.saving.serialize_keras_object(self.network)}
+
+    @classmethod
+    def from_config(cls, config):
+        network = dict(config["network"])
+        if dtype := config.get("dtype"):
+            network["config"] = {**network["config"], "dtype": dtype}
+        network = keras.saving.deserialize_keras_object(network)
+        return super().from_config({**config, "network": network})
+
+
+@keras.saving.register_keras_serializable("zoo")
+class EncoderDecoderBackbone(Backbone):
+    """A translation model: `{"encoder_token_ids", "token_ids"}` -> logits of the target tokens.
+
+    Args:
+        network: the `EncoderDecoder`.
+        dtype: as for `Backbone`.
+    """
+
+    input_names = ("encoder_token_ids", "token_ids")

@@ -1,0 +1,144 @@
+"""The one contract of the zoo: `(token_ids, state) -> (logits, state)`.
+
+A state is a flat dict of arrays, the batch first in each. A model declares its leaves once, in a
+`StateSpec`; everything that moves rows about (beam search, the server, the tests) does so with the
+only `join`, `take` and `trim` there are, below. NumPy alone: a serving process imports this module.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+PAD_ID = 0
+"""The id of `<pad>` in every tokenizer; it stands only at the right of a call."""
+
+State = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One array of a state.
+
+    Args:
+        name: unique in the state, such as `layer_0/h`.
+        shape: without the batch axis; `None` stands for the one axis of slots, whose length varies.
+        dtype: NumPy's name of the element type.
+        kind: `carried` comes back from every call; `constant` is set by `encode` and does not;
+            `cache` is carried and has an axis of slots; `cursor` is carried only where the capacity
+            of the caches is fixed, and says where the next token is written.
+        initial: value of every element before the first token, and of an empty slot.
+        slots: name of the leaf `(batch, slots)` that holds the position of the token in each slot,
+            -1 where it is empty; `None` for a leaf without slots.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str = "float32"
+    kind: Literal["carried", "constant", "cache", "cursor"] = "carried"
+    initial: int = 0
+    slots: str | None = None
+
+    @property
+    def slot_axis(self) -> int | None:
+        """Axis of the slots in an array with its batch axis, or `None`."""
+        return self.shape.index(None) + 1 if None in self.shape else None
+
+    def empty(self, batch: int, slots: int = 0) -> np.ndarray:
+        """The leaf before the first token: `(batch, *shape)`, all `initial`."""
+        shape = [slots if size is None else size for size in self.shape]
+        return np.full([batch, *shape], self.initial, self.dtype)
+
+
+@dataclass(frozen=True)
+class StateSpec:
+    """The leaves of a state, in order."""
+
+    leaves: tuple[Leaf, ...] = ()
+
+    def __iter__(self):
+        return iter(self.leaves)
+
+    def __len__(self):
+        return len(self.leaves)
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """Names of the leaves that `encode` sets and no call returns."""
+        return tuple(leaf.name for leaf in self if leaf.kind == "constant")
+
+    def initial(self, batch: int, capacity: int | None = None) -> State:
+        """The state before the first token.
+
+        Args:
+            batch: number of rows.
+            capacity: slots of each cache for good, for a loop that needs fixed shapes; `None`
+                gives caches without a slot, which grow by one slot a token.
+
+        Returns:
+            Every leaf but the constants, which only `encode` can give.
+        """
+        wanted = ["carried", "cache"] if capacity is None else ["carried", "cache", "cursor"]
+        return {leaf.name: leaf.empty(batch, capacity or 0) for leaf in self if leaf.kind in wanted}
+
+    def check(self, state: State) -> None:
+        """Raises `ValueError` where a leaf is missing, unknown, or of another shape or dtype."""
+        known = {leaf.name: leaf for leaf in self}
+        optional = {leaf.name for leaf in self if leaf.kind == "cursor"}
+        if wrong := (set(state) ^ set(known)) - optional:
+            raise ValueError(f"state leaves {sorted(wrong)} are missing or unknown")
+        batch, slots = {array.shape[0] for array in state.values()}, {}
+        if len(batch) > 1:
+            raise ValueError(f"state leaves disagree on the batch: {sorted(batch)}")
+        for name, array in state.items():
+            leaf = known[name]
+            if leaf.slot_axis is not None and array.ndim > leaf.slot_axis:
+                slots.setdefault(leaf.slots, array.shape[leaf.slot_axis])
+            expected = tuple(slots[leaf.slots] if n is None else n for n in leaf.shape)
+            if array.shape[1:] != expected or str(array.dtype) != leaf.dtype:
+                raise ValueError(
+                    f"state leaf {name}: expected (batch, *{expected}) {leaf.dtype}, "
+                    f"got {array.shape} {array.dtype}"
+                )
+
+
+def join(spec: StateSpec, states: Sequence[State]) -> State:
+    """Stacks the rows of several states; shorter caches get empty slots at the right."""
+    joined = {}
+    for leaf in spec:
+        arrays = [state[leaf.name] for state in states if leaf.name in state]
+        if not arrays:
+            continue
+        if (axis := leaf.slot_axis) is not None:
+            slots = max(array.shape[axis] for array in arrays)
+            arrays = [_widen(array, leaf, axis, slots) for array in arrays]
+        joined[leaf.name] = np.concatenate(arrays)
+    return joined
+
+
+def _widen(array: np.ndarray, leaf: Leaf, axis: int, slots: int) -> np.ndarray:
+    padding = [(0, 0)] * array.ndim
+    padding[axis] = (0, slots - array.shape[axis])
+    return np.pad(array, padding, constant_values=leaf.initial)
+
+
+def take(state: State, rows) -> State:
+    """The given rows, in that order; a row may be given more than once (beam search does so)."""
+    return {name: array[rows] for name, array in state.items()}
+
+
+def trim(spec: StateSpec, state: State) -> State:
+    """Drops the slots that are empty in every row."""
+    used = {
+        leaf.name: np.flatnonzero((state[leaf.name] >= 0).any(axis=0))
+        for leaf in spec
+        if leaf.name == leaf.slots
+    }
+    return {
+        leaf.name: np.take(state[leaf.name], used[leaf.slots], leaf.slot_axis)
+        if leaf.slots
+        else state[leaf.name]
+        for leaf in spec
+        if leaf.name in state
+    }

@@ -1,0 +1,93 @@
+"""Recurrent layers with their state in the open: `(inputs, state, lengths) -> (outputs, state)`.
+
+The cell's equations stand once, in `step`; one scan over time serves every backend.
+"""
+
+import keras
+from keras import ops
+
+from zoo.layers.scan import scan
+
+
+class _Recurrent(keras.layers.Layer):
+    """A scan of `step` over time.
+
+    Args:
+        units: width of the hidden state.
+
+    Call arguments:
+        inputs: `(batch, time, features)`.
+        state: tuple of `(batch, units)`, as many as `num_states`.
+        lengths: `(batch,)` int32; a row's state stays as it is from its length on. `None`: all of
+            the row counts.
+
+    Returns:
+        `(outputs, state)`: `(batch, time, units)` and the state after each row's last token.
+    """
+
+    num_states = 1
+    num_gates = 1
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, input_shape):
+        wide = self.num_gates * self.units
+        self.kernel = self.add_weight((input_shape[-1], wide), "glorot_uniform", name="kernel")
+        self.recurrent_kernel = self.add_weight(
+            (self.units, wide), "orthogonal", name="recurrent_kernel"
+        )
+        self.bias = self.add_weight((wide,), self._bias_initializer, name="bias")
+
+    _bias_initializer = "zeros"
+
+    def step(self, projected, state):
+        """One token: `(batch, gates * units)` and the state -> the next state, output first."""
+        raise NotImplementedError
+
+    def call(self, inputs, state, lengths=None):
+        state = [ops.cast(x, self.compute_dtype) for x in state]
+        projected = ops.matmul(inputs, self.kernel) + self.bias
+        outputs, state = scan(self.step, state, projected, lengths)
+        return outputs, tuple(ops.cast(x, "float32") for x in state)
+
+
+class LSTM(_Recurrent):
+    """Long short-term memory (Hochreiter and Schmidhuber 1997; Graves 2013, equations 7 to 11).
+
+    i, f, o = sigmoid(W x + U h + b), g = tanh(W x + U h + b)
+    c' = f * c + i * g
+    h' = o * tanh(c')
+
+    Args:
+        units: width of `h` and `c`.
+        peephole: i and f also see c, and o sees c', each through a diagonal matrix.
+    """
+
+    num_states = 2
+    num_gates = 4
+
+    def __init__(self, units, peephole=False, **kwargs):
+        super().__init__(units, **kwargs)
+        self.peephole = peephole
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        if self.peephole:
+            self.peepholes = self.add_weight((3, self.units), "glorot_uniform", name="peepholes")
+
+    def _bias_initializer(self, shape, dtype=None):
+        # The forget gate begins open (Jozefowicz et al. 2015, section 2.2).
+        zeros = ops.zeros((self.units,), dtype)
+        return ops.concatenate([zeros, zeros + 1, zeros, zeros])
+
+    def step(self, projected, state):
+        h, c = state
+        i, f, g, o = ops.split(projected + ops.matmul(h, self.recurrent_kernel), 4, axis=-1)
+        if self.peephole:
+            i, f = i + self.peepholes[0] * c, f + self.peepholes[1] * c
+        c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
+        if self.peephole:
+            o = o + self.peepholes[2] * c
+        return [ops.sigmoid(o) * ops.tanh(c), c]
