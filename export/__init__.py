@@ -1,0 +1,1 @@
+"""Export of a preset or a run to a bundle: graphs, tokenizer and manifest."""

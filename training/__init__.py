@@ -1,0 +1,1 @@
+"""Training: data, losses, schedules, recipes and their results."""

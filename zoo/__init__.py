@@ -1,0 +1,1 @@
+"""Sequence models on one contract: `(token_ids, state) -> (logits, state)`."""
