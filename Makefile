@@ -43,10 +43,13 @@ clean:
 .venv/all: EXTRAS = jax,torch,tensorflow,export,serving,dev
 .venv/all: DISK_GB ?= 10
 .venv/demo .venv/all: pyproject.toml constraints.txt
-	@$(PYTHON) -c "$(SUITABLE)" 2>/dev/null || { echo "error: needs CPython 3.11, 3.12 or 3.13 with pip; install one and name it, as in: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c "$(SUITABLE)" 2>/dev/null || { echo >&2 \
+		"error: needs CPython 3.11, 3.12 or 3.13 with pip; install it and name it with PYTHON="; exit 1; }
 	@free=$$(df -Pk . | awk 'NR == 2 { print int($$4 / 1048576) }'); \
-	test "$$free" -ge $(DISK_GB) || { echo "error: $$free GB of disk free where $(DISK_GB) are needed; make room, or lower DISK_GB= if less will do" >&2; exit 1; }; \
-	echo "$$($(PYTHON) --version), $$free GB of disk free, $(DISK_GB) needed: installing into .venv"
-	@test -x .venv/bin/pip || { $(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --python .venv/bin/python $(INSTALL) pip; }
+	test "$$free" -ge $(DISK_GB) || { echo >&2 \
+		"error: needs $(DISK_GB) GB of disk and $$free are free; make room, or say DISK_GB=$$free to try all the same"; exit 1; }; \
+	echo "$$("$(PYTHON)" --version), $$free GB of disk free of $(DISK_GB) needed: installing into .venv"
+	@test -x .venv/bin/pip || { "$(PYTHON)" -m venv --without-pip .venv && \
+		"$(PYTHON)" -m pip --python .venv/bin/python $(INSTALL) pip; }
 	.venv/bin/python -m pip $(INSTALL) --editable '.[$(EXTRAS)]'
 	@touch $@
