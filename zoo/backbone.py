@@ -97,9 +97,13 @@ class Backbone(keras_hub.models.Backbone):
         super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
         self.network = network
 
+    @classmethod
+    def select_inputs(cls, inputs):
+        """Drops the padding masks that KerasHub's preprocessors send: the ids say as much."""
+        return {name: inputs[name] for name in cls.input_names}
+
     def call(self, inputs, **kwargs):
-        # KerasHub's preprocessors also send padding masks; here the ids say where padding is.
-        return super().call({name: inputs[name] for name in self.input_names}, **kwargs)
+        return super().call(self.select_inputs(inputs), **kwargs)
 
     def get_config(self):
         return {**super().get_config(), "network": keras.saving.serialize_keras_object(self.network)}

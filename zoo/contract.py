@@ -7,7 +7,7 @@ only `join`, `take` and `trim` there are, below. NumPy alone: a serving process 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -110,16 +110,27 @@ def join(spec: StateSpec, states: Sequence[State]) -> State:
         arrays = [state[leaf.name] for state in states if leaf.name in state]
         if not arrays:
             continue
-        if (axis := leaf.slot_axis) is not None:
-            slots = max(array.shape[axis] for array in arrays)
-            arrays = [_widen(array, leaf, axis, slots) for array in arrays]
+        if leaf.slot_axis is not None:
+            slots = max(array.shape[leaf.slot_axis] for array in arrays)
+            arrays = [_pad_slots(array, leaf, slots) for array in arrays]
         joined[leaf.name] = np.concatenate(arrays)
     return joined
 
 
-def _widen(array: np.ndarray, leaf: Leaf, axis: int, slots: int) -> np.ndarray:
-    padding = [(0, 0)] * array.ndim
-    padding[axis] = (0, slots - array.shape[axis])
+def widen(spec: StateSpec, state: State, slots: int) -> State:
+    """The state with at least so many slots in each cache, empty ones added at the right."""
+    caches = {leaf.name: leaf for leaf in spec if leaf.kind == "cache"}
+    return {
+        name: _pad_slots(array, caches[name], slots) if name in caches else array
+        for name, array in state.items()
+    }
+
+
+def _pad_slots(array: np.ndarray, leaf: Leaf, slots: int) -> np.ndarray:
+    missing = slots - array.shape[leaf.slot_axis]
+    if missing <= 0:
+        return array
+    padding = [(0, missing if axis == leaf.slot_axis else 0) for axis in range(array.ndim)]
     return np.pad(array, padding, constant_values=leaf.initial)
 
 
@@ -142,3 +153,51 @@ def trim(spec: StateSpec, state: State) -> State:
         for leaf in spec
         if leaf.name in state
     }
+
+
+def best(logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k most probable tokens, the best first, the lower id first where two are equal.
+
+    Args:
+        logits: `(rows, vocabulary_size)`.
+        k: how many.
+
+    Returns:
+        `(ids, log_probs)`, `(rows, k)` each: int64 and float32.
+    """
+    ids = np.argsort(-logits, axis=-1, kind="stable")[:, :k]
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    log_probs = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return ids, np.take_along_axis(log_probs, ids, axis=-1)
+
+
+class Decodable(Protocol):
+    """What a decoder sees of a model: `zoo.tasks` gives it for Keras, `zoo.bundle` for ONNX.
+
+    The state is opaque to the decoder; a row is one sequence.
+    """
+
+    def start(self, source_ids_or_batch) -> State:
+        """The state before the first token: of so many rows, or one row a source sentence."""
+        ...
+
+    def step(self, token_ids, state, rows=None, want: Literal["logits"] | int = "logits"):
+        """Reads `token_ids` `(batch, time)` and returns what is wanted, and the new state.
+
+        With `rows`, these rows of the state are taken first. `want` is `"logits"`, for
+        `(batch, time, vocabulary_size)`, or a number k, for `(ids, log_probs)` of the k best next
+        tokens, `(batch, k)` each, after the last real token of each row.
+        """
+        ...
+
+    def join(self, states: Sequence[State]) -> State:
+        """The rows of several states as one."""
+        ...
+
+    def take(self, state: State, rows) -> State:
+        """The given rows of a state."""
+        ...
+
+    def trim(self, state: State) -> State:
+        """The state without the slots that are empty in every row."""
+        ...

@@ -1,0 +1,182 @@
+"""Tasks: a backbone and its preprocessor, trained, saved, and asked for text.
+
+One class a task serves every architecture, since all of them keep the contract of `zoo.contract`.
+Importing this module registers every class of the zoo with Keras.
+"""
+
+import functools
+
+import keras
+import keras_hub
+import numpy as np
+from keras import ops
+
+from zoo import contract
+from zoo.backbone import Backbone, EncoderDecoderBackbone
+from zoo.models import lstm, sutskever  # noqa: F401
+from zoo.preprocessing import CausalLMPreprocessor, Seq2SeqLMPreprocessor
+
+
+class _Generator:
+    """What KerasHub's `generate` and the decoders of `zoo.decoding` ask of a task."""
+
+    def __init__(self, backbone, preprocessor=None, **kwargs):
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+        super().__init__(inputs=backbone.input, outputs=backbone.output, **kwargs)
+
+    def call(self, inputs, **kwargs):
+        return super().call(self.backbone.select_inputs(inputs), **kwargs)
+
+    # === KerasHub's generation: one compiled loop over a state of fixed capacity ===
+
+    def generate_step(self, inputs, stop_token_ids=None):
+        """Completes `inputs["token_ids"]` `(batch, max_length)` where `padding_mask` is 0.
+
+        Args:
+            inputs: `token_ids` and `padding_mask`, and `encoder_token_ids` for a translation.
+            stop_token_ids: a row ends after the first of these that is generated; `None`: never.
+
+        Returns:
+            `{"token_ids", "padding_mask"}`, `(batch, max_length)` each.
+        """
+        token_ids = ops.cast(inputs["token_ids"], "int32")
+        given = ops.cast(inputs["padding_mask"], "bool")
+        max_length = token_ids.shape[1]
+        # All rows are generated from one index on: behind it, the longer prompts are taken as they
+        # stand. What lies before its last token is read at once.
+        index = ops.min(ops.sum(ops.cast(given, "int32"), axis=1))
+        before = ops.arange(max_length) < index - 1
+        network = self.backbone.network
+        state = self._first_state(inputs, token_ids, max_length)
+        constants = {name: state[name] for name in network.state_spec.constants}
+        _, state = network(ops.where(before, token_ids, 0), state)
+
+        def next(prompt, state, index):
+            last = ops.slice(prompt, [0, index - 1], [ops.shape(prompt)[0], 1])
+            logits, state = network(last, state | constants)
+            # Padding is no token: nothing generates it.
+            pad = ops.arange(network.vocabulary_size) == contract.PAD_ID
+            return ops.where(pad, -1e9, logits[:, 0]), None, state
+
+        token_ids = self.sampler(
+            next=next,
+            prompt=token_ids,
+            cache=state,
+            index=index,
+            mask=given,
+            stop_token_ids=stop_token_ids,
+            model=self,
+        )
+        if stop_token_ids is None:
+            return {"token_ids": token_ids, "padding_mask": ops.ones_like(given)}
+        is_stop = ops.any(ops.equal(token_ids[..., None], list(stop_token_ids)), axis=-1)
+        stops = ops.cast(ops.logical_and(is_stop, ops.logical_not(given)), "int32")
+        return {"token_ids": token_ids, "padding_mask": ops.cumsum(stops, axis=1) - stops == 0}
+
+    def _first_state(self, inputs, token_ids, capacity):
+        state = self.backbone.network.state_spec.initial(1, capacity)
+        rows = ops.shape(token_ids)[0]
+        return {n: ops.broadcast_to(x, (rows, *x.shape[1:])) for n, x in state.items()}
+
+    # === The same as `zoo.bundle.Bundle`: a state of NumPy arrays, one step at a time ===
+
+    @property
+    def state_spec(self):
+        """The leaves of the state."""
+        return self.backbone.network.state_spec
+
+    def start(self, source_ids_or_batch):
+        """The state before the first token: of so many rows, or one row a source sentence."""
+        return self.state_spec.initial(source_ids_or_batch, capacity=0)
+
+    def step(self, token_ids, state, rows=None, want="logits"):
+        """Reads tokens; `zoo.contract.Decodable.step` says what comes back."""
+        token_ids = np.asarray(token_ids, "int32")
+        state = state if rows is None else self.take(state, rows)
+        # Compiled functions are made for one shape: time and capacity go up in powers of two.
+        time = token_ids.shape[1]
+        padded = np.pad(token_ids, [(0, 0), (0, _power_of_two(time) - time)])
+        used = int(state["cursor"].max(initial=0)) if "cursor" in state else 0
+        state = contract.widen(self.state_spec, state, _power_of_two(used + time))
+        logits, carried = self._call.predict_on_batch({"token_ids": padded, "state": state})
+        state = carried | {name: state[name] for name in self.state_spec.constants}
+        if want == "logits":
+            return logits[:, :time], state
+        last = np.maximum((token_ids != contract.PAD_ID).sum(axis=1) - 1, 0)
+        return contract.best(logits[np.arange(len(last)), last], want), state
+
+    def join(self, states):
+        """The rows of several states as one."""
+        return contract.join(self.state_spec, states)
+
+    def take(self, state, rows):
+        """The given rows of a state."""
+        return contract.take(state, rows)
+
+    def trim(self, state):
+        """The state without the slots that are empty in every row."""
+        return contract.trim(self.state_spec, state)
+
+    @functools.cached_property
+    def _call(self):
+        return _Compiled(self.backbone.network, "__call__")
+
+
+class _Compiled(keras.Model):
+    """A method of a network as a compiled function of NumPy arrays: `predict_on_batch`."""
+
+    def __init__(self, network, method):
+        super().__init__(name="compiled")
+        self.network = network
+        self.method = method
+
+    def call(self, inputs):
+        return getattr(self.network, self.method)(**inputs)
+
+
+def _power_of_two(n):
+    return 1 << (n - 1).bit_length() if n > 0 else 0
+
+
+@keras.saving.register_keras_serializable("zoo")
+class CausalLM(_Generator, keras_hub.models.CausalLM):
+    """A language model over any `Backbone`.
+
+    `generate(texts, max_length)` completes texts with the sampler given to `compile`.
+
+    Args:
+        backbone: a `zoo.backbone.Backbone`.
+        preprocessor: a `CausalLMPreprocessor`; `None`: token ids in, token ids out.
+    """
+
+    backbone_cls = Backbone
+    preprocessor_cls = CausalLMPreprocessor
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Seq2SeqLM(_Generator, keras_hub.models.Seq2SeqLM):
+    """A translation model over any `EncoderDecoderBackbone`.
+
+    `generate(sources, max_length)` translates with the sampler given to `compile`.
+
+    Args:
+        backbone: a `zoo.backbone.EncoderDecoderBackbone`.
+        preprocessor: a `Seq2SeqLMPreprocessor`; `None`: token ids in, token ids out.
+    """
+
+    backbone_cls = EncoderDecoderBackbone
+    preprocessor_cls = Seq2SeqLMPreprocessor
+
+    def _first_state(self, inputs, token_ids, capacity):
+        state = super()._first_state(inputs, token_ids, capacity)
+        return state | self.backbone.network.encode(ops.cast(inputs["encoder_token_ids"], "int32"))
+
+    def start(self, source_ids_or_batch):
+        source_ids = np.asarray(source_ids_or_batch, "int32")
+        state = super().start(len(source_ids))
+        return state | self._encode.predict_on_batch({"source_ids": source_ids})
+
+    @functools.cached_property
+    def _encode(self):
+        return _Compiled(self.backbone.network, "encode")
