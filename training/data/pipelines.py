@@ -1,0 +1,342 @@
+"""Batches of token ids in an order that is a pure function of the seed and of the step.
+
+A planner says what any step of training sees, by its number alone, so that a run can stop and go
+on anywhere. A pass (epoch) goes once through the data: every token, `<eos>` at the end of each
+text included, is a target with weight 1 exactly once in it. Shapes are few, since XLA compiles a
+program for each.
+
+A batch is `(x, y, sample_weight)`, as `keras.Model.fit` takes it: `x` is a dict of int32 ids,
+`y` `(batch, time)` int32 the id that comes next, `sample_weight` `(batch, time)` float32 0 or 1.
+A Keras loss that is to be the mean over tokens needs `reduction="mean_with_sample_weight"`.
+
+| planner     | for                            | a row of a batch is                              |
+|-------------|--------------------------------|--------------------------------------------------|
+| `Sequences` | short texts                    | one text, padded with 0 on the right             |
+| `Pairs`     | sources and their translations | one pair, both padded to one length              |
+| `Streams`   | truncated back-propagation     | the next `window` tokens of the row's own stream |
+| `Windows`   | models that carry no state     | `window` tokens from anywhere in the text        |
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from training.data.corpora import lines
+from training.data.download import DataError
+from zoo.tokenizers import EOS_ID, PAD_ID, Tokenizer
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Ids = npt.NDArray[np.int32]
+Batch = tuple[dict[str, Ids], Ids, npt.NDArray[np.float32]]
+
+
+def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Ids]:
+    """The ids of each text, each an int32 array `(tokens,)` without `<eos>`."""
+    ids = []
+    for start in tqdm(range(0, len(texts), 1024), "tokenise", delay=1, leave=False):
+        for row in tokenizer.encode_batch(texts[start : start + 1024]):
+            ids.append(np.array(row, "int32"))
+    return ids
+
+
+def token_stream(tokenizer: Tokenizer, documents: Sequence[str]) -> Ids:
+    """All documents as one stream of targets `(tokens,)`, an `<eos>` after each.
+
+    In the tokenizer mode `whitespace` each line is a document, as Penn Treebank and WikiText are
+    counted; what comes before the first token is an `<eos>` that is not itself in the stream.
+    """
+    if tokenizer.mode == "whitespace":
+        documents = [line for document in documents for line in lines(document)]
+        rows = tokenize(tokenizer, documents)
+    else:
+        rows = [np.array(tokenizer.encode(document), "int32") for document in documents]
+    end = np.array([EOS_ID], "int32")
+    return np.concatenate([piece for row in rows for piece in (row, end)] or [end[:0]])
+
+
+class Planner(ABC):
+    """What each step sees. Steps count from 0 over all passes: step `s` is in pass
+    `s // steps_per_pass`.
+
+    Attributes:
+        steps_per_pass: the same for every pass.
+        targets_per_pass: the sum of the weights of a pass.
+    """
+
+    steps_per_pass: int
+    targets_per_pass: int
+
+    @abstractmethod
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, from 0 on; the same whenever it is asked for."""
+
+    def one_pass(self) -> Iterator[Batch]:
+        """The batches of the first pass, as an evaluation wants them."""
+        return (self.batch(step) for step in range(self.steps_per_pass))
+
+    def dataset(self, start: int = 0, stop: int | None = None) -> "tf.data.Dataset":
+        """The batches from step `start` on as a `tf.data.Dataset`, made ahead of their use.
+
+        Args:
+            start: the first step; any one is reached at once.
+            stop: the step to end before; None for no end.
+        """
+        import tensorflow as tf
+
+        def steps():
+            step = start
+            while stop is None or step < stop:
+                yield self.batch(step)
+                step += 1
+
+        x, y, weight = self.batch(start)
+        signature = (
+            {name: tf.TensorSpec(self._shape, ids.dtype) for name, ids in x.items()},
+            tf.TensorSpec(self._shape, y.dtype),
+            tf.TensorSpec(self._shape, weight.dtype),
+        )
+        return tf.data.Dataset.from_generator(steps, output_signature=signature).prefetch(2)
+
+    @property
+    @abstractmethod
+    def _shape(self) -> tuple[int | None, int | None]:
+        """`(batch, time)`, with None for what varies from batch to batch."""
+
+
+class Sequences(Planner):
+    """One text a row: from `<eos> t1 .. tn` to `t1 .. tn <eos>`, padded with 0 on the right.
+
+    Each pass is shuffled anew. Texts of about one length are put together: a row is padded to the
+    first of `boundaries` that it fits. What does not fill the last batch of a length goes on into
+    the next length, so that only one batch of a pass can have rows of nothing but padding.
+
+    Args:
+        rows: the ids of each text, without `<eos>`, as `tokenize` gives them.
+        batch_size: rows a batch, whatever their length.
+        batch_tokens: instead of `batch_size`: tokens a batch, padding included; a batch of length
+            `l` has `batch_tokens // l` rows, at least one.
+        boundaries: lengths to pad to, ascending, an `<eos>` counted; by default the quartiles of
+            the lengths. Texts longer than the last one are left out, and counted in `left_out`.
+        seed: of the order of the rows.
+        shuffle: False for the order of their lengths, the same in every pass.
+
+    Raises:
+        DataError: there are no rows, or none is short enough.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Ids],
+        batch_size: int | None = None,
+        *,
+        batch_tokens: int | None = None,
+        boundaries: Sequence[int] | None = None,
+        seed: int = 0,
+        shuffle: bool = True,
+    ):
+        self._columns = [rows]
+        self._plan(batch_size, batch_tokens, boundaries, seed, shuffle)
+
+    def _plan(self, batch_size, batch_tokens, boundaries, seed, shuffle) -> None:
+        if (batch_size is None) == (batch_tokens is None):
+            raise ValueError("give either batch_size or batch_tokens")
+        sizes = np.array([[len(row) for row in rows] for rows in self._columns]) + 1
+        lengths = sizes.max(axis=0) if sizes.size else sizes.reshape(-1)
+        if boundaries is None and len(lengths):
+            boundaries = sorted({int(np.quantile(lengths, q)) for q in (0.25, 0.5, 0.75, 1.0)})
+        self.boundaries = tuple(boundaries or ())
+        self._bucket = np.searchsorted(self.boundaries, lengths)
+        self._kept = np.flatnonzero(self._bucket < len(self.boundaries))
+        self.left_out = len(lengths) - len(self._kept)
+        if not len(self._kept):
+            raise DataError("there is no text to make batches of, or all of it is too long")
+        self._seed, self._shuffle = seed, shuffle
+        self._batch_sizes = [
+            batch_size or max(1, batch_tokens // boundary) for boundary in self.boundaries
+        ]
+        self.targets_per_pass = int(sizes[-1][self._kept].sum())
+        self._pass = lru_cache(maxsize=2)(self._make_pass)
+        self.steps_per_pass = len(self._pass(0))
+
+    def batch(self, step: int) -> Batch:
+        y = self._padded(self._columns[-1], step)
+        x = self._padded(self._columns[-1], step, eos_first=True)
+        return {"token_ids": x}, y, (y != PAD_ID).astype("float32")
+
+    def _padded(self, column: Sequence[Ids], step: int, eos_first: bool = False) -> Ids:
+        """`(batch, time)`: the texts of a step, each with an `<eos>` at one of its ends."""
+        number, index = divmod(step, self.steps_per_pass)
+        bucket, rows = self._pass(number)[index]
+        padded = np.full((self._batch_sizes[bucket], self.boundaries[bucket]), PAD_ID, "int32")
+        for line, row in zip(padded, rows):  # there are more lines than rows in the last batch
+            size = len(column[row])
+            line[eos_first : size + eos_first] = column[row]
+            line[0 if eos_first else size] = EOS_ID
+        return padded
+
+    @property
+    def _shape(self) -> tuple[int | None, int | None]:
+        sizes, lengths = set(self._batch_sizes), self.boundaries
+        return sizes.pop() if len(sizes) == 1 else None, lengths[0] if len(lengths) == 1 else None
+
+    def _make_pass(self, number: int) -> list[tuple[int, npt.NDArray[np.intp]]]:
+        """The batches of a pass, each as its bucket and its rows."""
+        rng = np.random.default_rng((self._seed, number))
+        rows = rng.permutation(self._kept) if self._shuffle else self._kept
+        batches = []
+        waiting = rows[:0]
+        for bucket, size in enumerate(self._batch_sizes):
+            waiting = np.concatenate([waiting, rows[self._bucket[rows] == bucket]])
+            full = len(waiting) - len(waiting) % size
+            batches += [(bucket, waiting[i : i + size]) for i in range(0, full, size)]
+            waiting = waiting[full:]
+        if len(waiting):
+            batches.append((bucket, waiting))
+        order = rng.permutation(len(batches)) if self._shuffle else range(len(batches))
+        return [batches[i] for i in order]
+
+
+class Pairs(Sequences):
+    """One pair a row: `x` has `encoder_token_ids`, the source and an `<eos>`, and `token_ids`.
+
+    `token_ids` and the targets are those of `Sequences` for the translation; both sides of a
+    batch are padded to one length, that which the longer side needs. The arguments are those of
+    `Sequences`, the two lists of ids first.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Ids],
+        targets: Sequence[Ids],
+        batch_size: int | None = None,
+        *,
+        batch_tokens: int | None = None,
+        boundaries: Sequence[int] | None = None,
+        seed: int = 0,
+        shuffle: bool = True,
+    ):
+        if len(sources) != len(targets):
+            raise DataError(f"{len(sources)} sources have {len(targets)} translations")
+        self._columns = [sources, targets]
+        self._plan(batch_size, batch_tokens, boundaries, seed, shuffle)
+
+    def batch(self, step: int) -> Batch:
+        x, y, weight = super().batch(step)
+        return {"encoder_token_ids": self._padded(self._columns[0], step), **x}, y, weight
+
+
+class _Stream(Planner):
+    """Fixed shapes out of one stream of targets, which `token_stream` gives."""
+
+    def __init__(self, stream: Ids, batch_size: int, window: int):
+        if not len(stream):
+            raise DataError("there is no text to make batches of")
+        if min(batch_size, window) < 1:
+            raise ValueError("batch_size and window must be at least 1")
+        self.batch_size, self.window = batch_size, window
+        self.targets_per_pass = len(stream)
+        self._targets = np.asarray(stream, "int32")
+        # What stands before each target: the one before it, and an <eos> before the first.
+        self._inputs = np.concatenate([np.array([EOS_ID], "int32"), self._targets[:-1]])
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self.batch_size, self.window
+
+    def _gather(self, starts, ends) -> Batch:
+        """`window` targets from each of `starts` on, with weight 1 before the row's end."""
+        positions = starts[:, None] + np.arange(self.window)
+        weight = (positions < np.reshape(ends, (-1, 1))).astype("float32")
+        positions %= len(self._targets)
+        return {"token_ids": self._inputs[positions]}, self._targets[positions], weight
+
+
+class Streams(_Stream):
+    """Truncated back-propagation through time: row `b` of each batch goes on where row `b` of the
+    batch before it ended, so that a state carried from step to step makes sense.
+
+    The stream is cut into `batch_size` parts, equal but for one token, one a row, which are read
+    in order; `is_first(step)` says where each row is at the beginning of its part and the state
+    must be zeroed. No id is ever 0: where a part ends before its last window does, what follows
+    in the text stands there with weight 0.
+
+    Args:
+        stream: the targets, `(tokens,)`.
+        batch_size: rows.
+        window: tokens a step, over which gradients go back.
+    """
+
+    def __init__(self, stream: Ids, batch_size: int, window: int):
+        super().__init__(stream, batch_size, window)
+        self._bounds = np.arange(batch_size + 1) * len(stream) // batch_size
+        longest = int(np.diff(self._bounds).max())
+        self.steps_per_pass = -(-longest // window)
+
+    def is_first(self, step: int) -> bool:
+        """Whether a pass begins with this step."""
+        return step % self.steps_per_pass == 0
+
+    def batch(self, step: int) -> Batch:
+        offset = step % self.steps_per_pass * self.window
+        return self._gather(self._bounds[:-1] + offset, self._bounds[1:])
+
+
+class Windows(_Stream):
+    """Crops of fixed length, for models that carry no state from step to step.
+
+    The stream is cut every `window` tokens; what is left over at its end is a crop too, filled up
+    with what stands at the beginning, at weight 0, as is the last batch with whole crops.
+
+    Args:
+        stream: the targets, `(tokens,)`.
+        batch_size: crops a batch.
+        window: tokens a crop.
+        order: `"shuffled"`: each crop once a pass, in a new order; `"random"`: crops from anywhere
+            (nanoGPT's way), as many as there are in a pass, so that it is not exactly once that a
+            token comes; `"consecutive"`: each crop once, in the order of the text.
+        seed: of the order.
+    """
+
+    def __init__(
+        self,
+        stream: Ids,
+        batch_size: int,
+        window: int,
+        *,
+        order: Literal["shuffled", "random", "consecutive"] = "shuffled",
+        seed: int = 0,
+    ):
+        super().__init__(stream, batch_size, window)
+        if order not in ("shuffled", "random", "consecutive"):
+            raise ValueError(f"the order is shuffled, random or consecutive, not {order!r}")
+        self._order, self._seed = order, seed
+        self._crops = -(-len(stream) // window)
+        self.steps_per_pass = -(-self._crops // batch_size)
+        self._pass = lru_cache(maxsize=2)(self._make_pass)
+
+    def batch(self, step: int) -> Batch:
+        size = len(self._targets)
+        if self._order == "random":
+            # Any start of a whole crop; a stream shorter than that has one crop.
+            rng = np.random.default_rng((self._seed, step))
+            starts = rng.integers(max(1, size - self.window + 1), size=self.batch_size)
+            return self._gather(starts, size)
+        number, index = divmod(step, self.steps_per_pass)
+        crops = self._pass(number)[index * self.batch_size :][: self.batch_size]
+        return self._gather(crops * self.window, size)
+
+    def _make_pass(self, number: int) -> npt.NDArray[np.intp]:
+        """The numbers of the crops of a pass; those behind the end only fill its last batch."""
+        if self._order == "consecutive":
+            crops = np.arange(self._crops)
+        else:
+            crops = np.random.default_rng((self._seed, number)).permutation(self._crops)
+        filling = self._crops + np.arange(self.steps_per_pass * self.batch_size - self._crops)
+        return np.concatenate([crops, filling])
