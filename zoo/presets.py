@@ -1,0 +1,133 @@
+"""Pretrained models by name, and the directories that they are saved in.
+
+A preset is a directory in KerasHub's format: JSON configurations, weights in h5, a tokenizer.json.
+Loading one runs none of its content: configurations may name only classes of the zoo.
+"""
+
+import difflib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+_HERE = Path(__file__).parent / "presets"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A line of the table.
+
+    Args:
+        where: a directory, or a handle that KerasHub resolves (`hf://`, `kaggle://`).
+        description: what was trained on what.
+        score: metric, value and split.
+    """
+
+    where: str
+    description: str
+    score: str
+
+
+PRESETS: dict[str, Preset] = {}
+
+
+def list_presets() -> dict[str, Preset]:
+    """The table, by name."""
+    return dict(PRESETS)
+
+
+def load(name, **kwargs):
+    """Loads a pretrained task.
+
+    Args:
+        name: a name of `list_presets()`, a preset directory, or a handle such as `hf://user/model`.
+        kwargs: passed on to KerasHub's `from_preset`, such as `dtype`.
+
+    Returns:
+        The task, `zoo.tasks.CausalLM` or `Seq2SeqLM`.
+
+    Raises:
+        ValueError: there is no such preset, or its files name a class that is not the zoo's.
+    """
+    where = str(PRESETS[name].where if name in PRESETS else name)
+    if "://" not in where and not (Path(where) / "task.json").is_file():
+        near = difflib.get_close_matches(where, PRESETS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(
+            f"no preset {where!r}: neither a name of zoo.list_presets() nor a directory with a "
+            f"task.json{hint}"
+        )
+    import keras
+    import keras_hub
+
+    import zoo.tasks  # noqa: F401 - registers the classes of the zoo
+
+    if "://" in where:
+        return keras_hub.models.CausalLM.from_preset(where, **kwargs)
+    for file in Path(where).glob("*.json"):
+        _refuse_foreign_classes(json.loads(file.read_text(encoding="utf-8")), file)
+    task = json.loads((Path(where) / "task.json").read_text(encoding="utf-8"))
+    return keras.saving.get_registered_object(task["registered_name"]).from_preset(where, **kwargs)
+
+
+def _refuse_foreign_classes(config, file):
+    import keras
+
+    if isinstance(config, dict) and "class_name" in config:
+        registered = config.get("registered_name") or ""
+        ours = registered.startswith("zoo>") and keras.saving.get_registered_object(registered)
+        policy = (config.get("module"), config["class_name"]) == ("keras", "DTypePolicy")
+        if not (ours or policy):
+            raise ValueError(f"{file}: refused to load {config['class_name']!r}, no class of the zoo")
+    for value in config.values() if isinstance(config, dict) else config:
+        if isinstance(value, dict | list):
+            _refuse_foreign_classes(value, file)
+
+
+def save(task, directory, float16=False):
+    """Saves a task as a preset; the directory appears, or is replaced, all at once.
+
+    Args:
+        task: of `zoo.tasks`.
+        directory: where to.
+        float16: store the weights at half precision. Any loader widens them again; check that the
+            score stays.
+    """
+    directory = Path(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
+    try:
+        task.save_to_preset(temporary)
+        if float16:
+            _halve(temporary / "model.weights.h5")
+        temporary.chmod(0o755)  # a temporary directory is its owner's alone
+        if directory.exists():
+            old = directory.with_name(f".{directory.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(directory, old)
+            os.replace(temporary, directory)
+            shutil.rmtree(old)
+        else:
+            os.replace(temporary, directory)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _halve(path):
+    """Rewrites the float32 arrays of an h5 file as float16."""
+    import h5py
+
+    with h5py.File(path) as source, h5py.File(path.with_suffix(".half"), "w") as target:
+
+        def copy(name, item):
+            if isinstance(item, h5py.Dataset):
+                target[name] = item[()].astype("float16" if item.dtype == "float32" else item.dtype)
+            else:
+                target.require_group(name)
+            target[name].attrs.update(item.attrs)
+
+        target.attrs.update(source.attrs)
+        source.visititems(copy)
+    os.replace(path.with_suffix(".half"), path)
