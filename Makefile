@@ -41,7 +41,7 @@ clean:
 .venv/demo: EXTRAS = jax,export,serving
 .venv/demo: DISK_GB ?= 5
 .venv/all: EXTRAS = jax,torch,tensorflow,export,serving,dev
-.venv/all: DISK_GB ?= 10
+.venv/all: DISK_GB ?= 12
 .venv/demo .venv/all: pyproject.toml constraints.txt
 	@"$(PYTHON)" -c "$(SUITABLE)" 2>/dev/null || { echo >&2 \
 		"error: needs CPython 3.11, 3.12 or 3.13 with pip; install it and name it with PYTHON="; exit 1; }
