@@ -89,7 +89,7 @@ class Backbone(keras_hub.models.Backbone):
         dtype: precision of the network, such as `"mixed_bfloat16"`; `None` leaves it as it is.
     """
 
-    input_names = ("token_ids",)
+    input_names: tuple[str, ...] = ("token_ids",)
 
     def __init__(self, network: Network, dtype=None, **kwargs):
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in self.input_names}
@@ -106,7 +106,10 @@ class Backbone(keras_hub.models.Backbone):
         return super().call(self.select_inputs(inputs), **kwargs)
 
     def get_config(self):
-        return {**super().get_config(), "network": keras.saving.serialize_keras_object(self.network)}
+        return {
+            **super().get_config(),
+            "network": keras.saving.serialize_keras_object(self.network),
+        }
 
     @classmethod
     def from_config(cls, config):

@@ -110,8 +110,8 @@ def join(spec: StateSpec, states: Sequence[State]) -> State:
         arrays = [state[leaf.name] for state in states if leaf.name in state]
         if not arrays:
             continue
-        if leaf.slot_axis is not None:
-            slots = max(array.shape[leaf.slot_axis] for array in arrays)
+        if (axis := leaf.slot_axis) is not None:
+            slots = max(array.shape[axis] for array in arrays)
             arrays = [_pad_slots(array, leaf, slots) for array in arrays]
         joined[leaf.name] = np.concatenate(arrays)
     return joined

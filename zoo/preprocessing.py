@@ -1,4 +1,4 @@
-"""The zoo's tokenizers as KerasHub layers, so that KerasHub's preprocessors and presets take them."""
+"""The zoo's tokenizers as KerasHub layers, for KerasHub's preprocessors and presets."""
 
 import os
 
@@ -23,7 +23,7 @@ class PresetTokenizer(keras_hub.tokenizers.Tokenizer):
     # The same for every tokenizer of the zoo.
     pad_token_id = tokenizers.PAD_ID
     start_token_id = end_token_id = tokenizers.EOS_ID
-    special_token_ids = [tokenizers.PAD_ID, tokenizers.EOS_ID]
+    special_token_ids = (tokenizers.PAD_ID, tokenizers.EOS_ID)
 
     def __init__(self, tokenizer: tokenizers.Tokenizer | None = None, **kwargs):
         super().__init__(**{"dtype": "int32", **kwargs})
@@ -40,7 +40,7 @@ class PresetTokenizer(keras_hub.tokenizers.Tokenizer):
         self.tokenizer = tokenizers.Tokenizer.load(os.path.join(dir_path, "tokenizer.json"))
 
     def tokenize(self, inputs):
-        """Strings -> token ids: one list, or as many as there are strings (ragged in TensorFlow)."""
+        """A string -> a list of token ids; strings -> as many lists, ragged in TensorFlow."""
         if isinstance(inputs, str):
             return self.tokenizer.encode(inputs)
         if not tf.is_tensor(inputs):
@@ -81,7 +81,7 @@ class PresetTokenizer(keras_hub.tokenizers.Tokenizer):
 
 @keras.saving.register_keras_serializable("zoo")
 class CausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
-    """Texts -> `<eos> tokens <eos>`, padded to `sequence_length` tokens; the target is the next one."""
+    """Texts -> `<eos> tokens <eos>`, padded to `sequence_length`; the target is the next token."""
 
     backbone_cls = Backbone
     tokenizer_cls = PresetTokenizer
@@ -106,6 +106,8 @@ class Seq2SeqLMPreprocessor(keras_hub.models.Seq2SeqLMPreprocessor):
 
     def get_config(self):
         config = super().get_config()
+        config["encoder_sequence_length"] = self.encoder_sequence_length
+        config["decoder_sequence_length"] = self.decoder_sequence_length
         if self.source_tokenizer:
             config["source_tokenizer"] = keras.layers.serialize(self.source_tokenizer)
         return config
@@ -127,7 +129,10 @@ class Seq2SeqLMPreprocessor(keras_hub.models.Seq2SeqLMPreprocessor):
             self.tokenizer(x["decoder_text"]),
             sequence_length=(sequence_length or self.sequence_length) + 1,
         )
-        inputs = {"encoder_token_ids": self._source(x["encoder_text"]), "token_ids": token_ids[..., :-1]}
+        inputs = {
+            "encoder_token_ids": self._source(x["encoder_text"]),
+            "token_ids": token_ids[..., :-1],
+        }
         return inputs, token_ids[..., 1:], mask[..., 1:]
 
     def _source(self, text):

@@ -80,7 +80,9 @@ def _refuse_foreign_classes(config, file):
         ours = registered.startswith("zoo>") and keras.saving.get_registered_object(registered)
         policy = (config.get("module"), config["class_name"]) == ("keras", "DTypePolicy")
         if not (ours or policy):
-            raise ValueError(f"{file}: refused to load {config['class_name']!r}, no class of the zoo")
+            raise ValueError(
+                f"{file}: refused to load {config['class_name']!r}: no class of the zoo"
+            )
     for value in config.values() if isinstance(config, dict) else config:
         if isinstance(value, dict | list):
             _refuse_foreign_classes(value, file)

@@ -1,0 +1,87 @@
+"""Presets: saved all at once, loaded exactly, and nothing in them is run."""
+
+import json
+
+import keras_hub
+import numpy as np
+import pytest
+from keras import ops
+
+import zoo
+from zoo import presets, tokenizers
+from zoo.backbone import Backbone
+from zoo.models.lstm import LSTMLanguageModel
+from zoo.preprocessing import CausalLMPreprocessor, PresetTokenizer
+from zoo.tasks import CausalLM
+
+IDS = {"token_ids": np.array([[1, 4, 5]], "int32")}
+
+
+@pytest.fixture(scope="module")
+def task():
+    tokenizer = tokenizers.train_characters(["hello"])
+    network = LSTMLanguageModel(tokenizer.vocabulary_size, units=8)
+    preprocessor = CausalLMPreprocessor(PresetTokenizer(tokenizer), sequence_length=8)
+    return CausalLM(Backbone(network), preprocessor)
+
+
+def _logits(model):
+    return ops.convert_to_numpy(model(IDS))
+
+
+def test_load_and_keras_hub_give_the_same_model(task, tmp_path):
+    presets.save(task, tmp_path / "x")
+    for loaded in (
+        zoo.load(tmp_path / "x"),
+        keras_hub.models.CausalLM.from_preset(str(tmp_path / "x")),
+    ):
+        np.testing.assert_array_equal(_logits(loaded), _logits(task))
+        assert loaded.generate("he", max_length=6).startswith("he")
+
+
+def test_half_precision_on_disk_is_loaded_by_unchanged_keras_hub(task, tmp_path):
+    presets.save(task, tmp_path / "full")
+    presets.save(task, tmp_path / "half", float16=True)
+    full, half = (tmp_path / name / "model.weights.h5" for name in ("full", "half"))
+    assert half.stat().st_size < full.stat().st_size
+    loaded = keras_hub.models.CausalLM.from_preset(str(tmp_path / "half"))
+    for variable, original in zip(loaded.variables, task.variables, strict=True):
+        rounded = ops.convert_to_numpy(original).astype("float16")
+        assert str(variable.dtype) == "float32"
+        np.testing.assert_array_equal(ops.convert_to_numpy(variable), rounded)
+
+
+def test_a_preset_is_replaced_whole(task, tmp_path):
+    presets.save(task, tmp_path / "x")
+    (tmp_path / "x" / "stale").touch()
+    presets.save(task, tmp_path / "x")
+    assert not (tmp_path / "x" / "stale").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_failed_save_leaves_the_old_preset(task, tmp_path, monkeypatch):
+    presets.save(task, tmp_path / "x")
+    monkeypatch.setattr(type(task), "save_to_preset", lambda self, path: (path / "a").write_text(1))
+    with pytest.raises(TypeError):
+        presets.save(task, tmp_path / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    monkeypatch.undo()
+    np.testing.assert_array_equal(_logits(zoo.load(tmp_path / "x")), _logits(task))
+
+
+@pytest.mark.parametrize("file", ["task.json", "config.json", "tokenizer.json"])
+def test_a_class_from_elsewhere_is_refused(task, tmp_path, file):
+    presets.save(task, tmp_path / "x")
+    path = tmp_path / "x" / file
+    config = json.loads(path.read_text())
+    foreign = {"module": "os", "class_name": "system", "config": {}, "registered_name": None}
+    config["config"]["extra"] = [{"nested": foreign}]
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=f"{file}: refused to load 'system'"):
+        zoo.load(tmp_path / "x")
+
+
+def test_an_unknown_name_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setitem(presets.PRESETS, "lstm_names", presets.Preset("x", "", ""))
+    with pytest.raises(ValueError, match=r"^no preset 'lstm_name': .*; did you mean lstm_names\?$"):
+        zoo.load("lstm_name")

@@ -1,0 +1,164 @@
+"""Tasks: KerasHub's generation over our state, and the same model seen by a decoder."""
+
+import keras_hub
+import numpy as np
+import pytest
+from keras import ops
+
+from zoo import tokenizers
+from zoo.backbone import Backbone, EncoderDecoderBackbone
+from zoo.models.lstm import LSTMLanguageModel
+from zoo.models.sutskever import SutskeverEncoderDecoder
+from zoo.preprocessing import CausalLMPreprocessor, PresetTokenizer, Seq2SeqLMPreprocessor
+from zoo.tasks import CausalLM, Seq2SeqLM
+
+TEXTS = ["hello world", "the quick brown fox"]
+LENGTH = 12
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return tokenizers.train_characters(TEXTS)
+
+
+@pytest.fixture(scope="module")
+def language_model(tokenizer):
+    network = LSTMLanguageModel(tokenizer.vocabulary_size, units=16)
+    preprocessor = CausalLMPreprocessor(PresetTokenizer(tokenizer), sequence_length=LENGTH)
+    model = CausalLM(Backbone(network), preprocessor)
+    _sharpen(model)
+    model.compile(sampler="greedy")
+    return model
+
+
+@pytest.fixture(scope="module")
+def translator(tokenizer):
+    network = SutskeverEncoderDecoder(tokenizer.vocabulary_size, units=16, num_layers=2)
+    preprocessor = Seq2SeqLMPreprocessor(
+        PresetTokenizer(tokenizer), encoder_sequence_length=8, decoder_sequence_length=LENGTH
+    )
+    model = Seq2SeqLM(EncoderDecoderBackbone(network), preprocessor)
+    _sharpen(model)
+    model.compile(sampler="greedy")
+    return model
+
+
+def _sharpen(model):
+    """Weights so large that no two candidates of a greedy choice are close, on any backend."""
+    generator = np.random.default_rng(0)
+    for variable in model.backbone.trainable_variables:
+        variable.assign(generator.normal(size=variable.shape))
+
+
+def _greedy(model, state, token_ids, steps, stop=tokenizers.EOS_ID):
+    """Greedy decoding of one row by hand: whole logits, one token at a time."""
+    chosen = []
+    for _ in range(steps):
+        logits, state = model.step(np.array([token_ids]), state)
+        logits[..., tokenizers.PAD_ID] = -np.inf
+        token_ids = [int(logits[0, -1].argmax())]
+        if token_ids[0] == stop:
+            break
+        chosen += token_ids
+    return chosen
+
+
+def test_generate_is_greedy_decoding_step_by_step(language_model, tokenizer):
+    # Prompts of unlike lengths in one batch: each is completed as if alone.
+    prompts = ["hel", "the q", ""]
+    texts = language_model.generate(prompts, max_length=LENGTH)
+    for prompt, text in zip(prompts, texts, strict=True):
+        ids = [tokenizers.EOS_ID, *tokenizer.encode(prompt)]
+        chosen = _greedy(language_model, language_model.start(1), ids, LENGTH - len(ids))
+        assert text == prompt + tokenizer.decode(chosen)
+
+
+def test_generate_translates_as_steps_do(translator, tokenizer):
+    sources = ["hello", "fox"]
+    texts = translator.generate(sources, max_length=LENGTH)
+    for source, text in zip(sources, texts, strict=True):
+        state = translator.start([[*tokenizer.encode(source), tokenizers.EOS_ID]])
+        chosen = _greedy(translator, state, [tokenizers.EOS_ID], LENGTH - 1)
+        assert text == tokenizer.decode(chosen)
+
+
+@pytest.mark.parametrize("sampler", ["top_k", "beam"])
+def test_samplers_of_keras_hub_run(language_model, sampler):
+    language_model.compile(sampler=sampler)
+    text = language_model.generate("he", max_length=LENGTH)
+    language_model.compile(sampler="greedy")
+    assert text.startswith("he")
+
+
+def test_the_text_of_a_string_is_the_string(language_model):
+    assert isinstance(language_model.generate("he", max_length=LENGTH), str)
+
+
+def test_fit_takes_raw_texts(tokenizer):
+    network = LSTMLanguageModel(tokenizer.vocabulary_size, units=16)
+    preprocessor = CausalLMPreprocessor(PresetTokenizer(tokenizer), sequence_length=LENGTH)
+    model = CausalLM(Backbone(network), preprocessor)
+    model.compile(optimizer="adam")
+    losses = model.fit(TEXTS * 4, epochs=3, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+
+
+def test_the_best_candidates_are_those_of_the_logits(language_model, tokenizer):
+    ids = np.array([[1, *tokenizer.encode("he")], [1, *tokenizer.encode("q"), 0]])
+    logits, _ = language_model.step(ids, language_model.start(2))
+    (best, log_probs), _ = language_model.step(ids, language_model.start(2), want=3)
+    last = np.stack([logits[0, 2], logits[1, 1]]).astype("float64")
+    expected = last - np.log(np.exp(last).sum(axis=-1, keepdims=True))
+    np.testing.assert_array_equal(best, np.argsort(-last, axis=-1)[:, :3])
+    np.testing.assert_allclose(log_probs, -np.sort(-expected, axis=-1)[:, :3], atol=1e-5)
+
+
+def test_rows_are_taken_before_the_step(language_model):
+    state = language_model.start(2)
+    _, state = language_model.step(np.array([[4], [5]]), state)
+    _, crossed = language_model.step(np.array([[6], [7]]), state, rows=[1, 0])
+    _, alone = language_model.step(np.array([[6], [7]]), language_model.take(state, [1, 0]))
+    for name, array in alone.items():
+        np.testing.assert_array_equal(array, crossed[name])
+
+
+def test_preprocessor_marks_ends_and_shifts_targets(language_model, tokenizer):
+    inputs, target, weight = language_model.preprocessor(["he"], sequence_length=5)
+    h, e = tokenizer.encode("he")
+    np.testing.assert_array_equal(ops.convert_to_numpy(inputs["token_ids"]), [[1, h, e, 1, 0]])
+    np.testing.assert_array_equal(ops.convert_to_numpy(target), [[h, e, 1, 0, 0]])
+    np.testing.assert_array_equal(ops.convert_to_numpy(weight), [[1, 1, 1, 0, 0]])
+
+
+def test_source_ends_and_does_not_begin_with_a_mark(translator, tokenizer):
+    pair = {"encoder_text": ["he"], "decoder_text": ["fo"]}
+    inputs, target, _ = translator.preprocessor(pair, sequence_length=4)
+    (h, e), (f, o) = tokenizer.encode("he"), tokenizer.encode("fo")
+    source = ops.convert_to_numpy(inputs["encoder_token_ids"])
+    np.testing.assert_array_equal(source, [[h, e, 1, 0, 0, 0, 0, 0]])
+    np.testing.assert_array_equal(ops.convert_to_numpy(inputs["token_ids"]), [[1, f, o, 1]])
+    np.testing.assert_array_equal(ops.convert_to_numpy(target), [[f, o, 1, 0]])
+
+
+def test_own_source_tokenizer_comes_back_from_a_preset(tokenizer, tmp_path):
+    other = tokenizers.train_characters(["xyz"])
+    network = SutskeverEncoderDecoder(
+        tokenizer.vocabulary_size,
+        source_vocabulary_size=other.vocabulary_size,
+        units=4,
+        num_layers=1,
+    )
+    preprocessor = Seq2SeqLMPreprocessor(
+        PresetTokenizer(tokenizer),
+        source_tokenizer=PresetTokenizer(other, config_file="source_tokenizer.json"),
+        encoder_sequence_length=4,
+        decoder_sequence_length=4,
+    )
+    Seq2SeqLM(EncoderDecoderBackbone(network), preprocessor).save_to_preset(tmp_path)
+    loaded = keras_hub.models.Seq2SeqLM.from_preset(str(tmp_path)).preprocessor
+    pair = {"encoder_text": ["xy"], "decoder_text": ["he"]}
+    for given, expected in zip(loaded(pair), preprocessor(pair), strict=True):
+        if isinstance(given, dict):
+            given, expected = given["encoder_token_ids"], expected["encoder_token_ids"]
+        np.testing.assert_array_equal(ops.convert_to_numpy(given), ops.convert_to_numpy(expected))
+    assert loaded.source_tokenizer.get_vocabulary()[3:] == ["x", "y", "z"]
