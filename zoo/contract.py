@@ -112,26 +112,24 @@ def join(spec: StateSpec, states: Sequence[State]) -> State:
             continue
         if (axis := leaf.slot_axis) is not None:
             slots = max(array.shape[axis] for array in arrays)
-            arrays = [_pad_slots(array, leaf, slots) for array in arrays]
+            arrays = [_pad_slots(array, axis, slots, leaf.initial) for array in arrays]
         joined[leaf.name] = np.concatenate(arrays)
     return joined
 
 
 def widen(spec: StateSpec, state: State, slots: int) -> State:
     """The state with at least so many slots in each cache, empty ones added at the right."""
-    caches = {leaf.name: leaf for leaf in spec if leaf.kind == "cache"}
-    return {
-        name: _pad_slots(array, caches[name], slots) if name in caches else array
-        for name, array in state.items()
-    }
+    state = dict(state)
+    for leaf in spec:
+        if leaf.kind == "cache" and (axis := leaf.slot_axis) is not None:
+            state[leaf.name] = _pad_slots(state[leaf.name], axis, slots, leaf.initial)
+    return state
 
 
-def _pad_slots(array: np.ndarray, leaf: Leaf, slots: int) -> np.ndarray:
-    missing = slots - array.shape[leaf.slot_axis]
-    if missing <= 0:
-        return array
-    padding = [(0, missing if axis == leaf.slot_axis else 0) for axis in range(array.ndim)]
-    return np.pad(array, padding, constant_values=leaf.initial)
+def _pad_slots(array: np.ndarray, axis: int, slots: int, value: int) -> np.ndarray:
+    missing = max(slots - array.shape[axis], 0)
+    padding = [(0, missing if a == axis else 0) for a in range(array.ndim)]
+    return np.pad(array, padding, constant_values=value)
 
 
 def take(state: State, rows) -> State:
