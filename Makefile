@@ -10,7 +10,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; d
 	$$name -c "$(SUITABLE)" 2>/dev/null && echo $$name && break; done)
 INSTALL = install --disable-pip-version-check $(PIP_ARGS) --constraint constraints.txt
 WORKERS ?= 2
-PYTEST_ARGS = -n $(WORKERS) --dist worksteal $(ARGS)
+PYTEST_ARGS = -n $(WORKERS) --dist worksteal --durations=10 --durations-min=5 $(ARGS)
 
 .PHONY: demo test check lint bench serve clean
 
