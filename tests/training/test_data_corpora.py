@@ -300,6 +300,13 @@ def test_a_folder_is_its_files_in_order(tmp_path):
     assert load_corpus(tmp_path, fractions=(1, 0, 0)).train == ["first", "third", "second"]
 
 
+def test_a_file_named_like_a_data_set(tmp_path, monkeypatch):
+    (tmp_path / "names").write_text("my own\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_corpus("./names", fractions=(1, 0, 0)).train == ["my own\n"]
+    assert load_corpus(Path("names"), fractions=(1, 0, 0)).train == ["my own\n"]
+
+
 def test_files_in_parts(tmp_path):
     for part in PARTS:
         (tmp_path / f"{part}.txt").write_text(f"{part} 1\n{part} 2\n")

@@ -132,6 +132,13 @@ def test_a_cached_file_that_was_damaged_is_downloaded_again(server, cache):
     assert fetch("toy", listed(server)) == CONTENT
 
 
+def test_nothing_is_written_for_what_is_there(server, cache):
+    cache.mkdir(parents=True)
+    (cache / "file.txt").write_bytes(CONTENT)
+    assert fetch("toy", listed(server)) == CONTENT
+    assert [path.name for path in cache.iterdir()] == ["file.txt"]
+
+
 def test_a_file_that_the_server_does_not_have(server, cache):
     message = failure(listed(server, "other.txt"))
     assert "404" in message

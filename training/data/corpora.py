@@ -81,7 +81,7 @@ def load_corpus(
     Args:
         data: a name of `list_corpora()`; else a text file, a `.gz` of one, or a folder, of which
             every file is read whose name does not begin with a dot, in the order of their paths.
-            A file named like a data set is given as `./name`.
+            A file named like a data set is given as `"./name"`, or as a `Path`.
         split: which split of a data set that has several; by default its first.
         kind: what the user's text is: `"stream"` (the default): each file is one long text, whose
             last parts, from a line end on, are held out; `"lines"`: each line that is not blank
@@ -93,7 +93,7 @@ def load_corpus(
         DataError: there is no such data, it is empty, is not UTF-8, or an option does not fit it.
     """
     name = str(data)
-    if name in list_corpora():
+    if isinstance(data, str) and name in list_corpora():
         if kind is not None:
             raise DataError(f"{name} says itself what kind of text it is: leave out kind={kind}")
         return _load_dataset(name, split)

@@ -107,7 +107,7 @@ class Planner(ABC):
     @property
     @abstractmethod
     def _shape(self) -> tuple[int | None, int | None]:
-        """`(batch, time)`, with None for what varies from batch to batch."""
+        """`(batch, time)`, None for what varies from batch to batch; for each planner to say."""
 
 
 class Sequences(Planner):
@@ -141,14 +141,10 @@ class Sequences(Planner):
         seed: int = 0,
         shuffle: bool = True,
     ):
-        self._columns = [rows]
-        self._plan(batch_size, batch_tokens, boundaries, seed, shuffle)
-
-    def _plan(self, batch_size, batch_tokens, boundaries, seed, shuffle) -> None:
         if (batch_size is None) == (batch_tokens is None):
             raise ValueError("give either batch_size or batch_tokens")
-        sizes = np.array([[len(row) for row in rows] for rows in self._columns]) + 1
-        lengths = sizes.max(axis=0) if sizes.size else sizes.reshape(-1)
+        self._rows, self._seed, self._shuffle = rows, seed, shuffle
+        lengths = self._lengths()
         if boundaries is None and len(lengths):
             boundaries = sorted({int(np.quantile(lengths, q)) for q in (0.25, 0.5, 0.75, 1.0)})
         self.boundaries = tuple(boundaries or ())
@@ -157,27 +153,30 @@ class Sequences(Planner):
         self.left_out = len(lengths) - len(self._kept)
         if not len(self._kept):
             raise DataError("there is no text to make batches of, or all of it is too long")
-        self._seed, self._shuffle = seed, shuffle
         self._batch_sizes = [
-            batch_size or max(1, batch_tokens // boundary) for boundary in self.boundaries
+            batch_size or max(1, (batch_tokens or 0) // boundary) for boundary in self.boundaries
         ]
-        self.targets_per_pass = int(sizes[-1][self._kept].sum())
+        self.targets_per_pass = sum(len(rows[row]) + 1 for row in self._kept.tolist())
         self._pass = lru_cache(maxsize=2)(self._make_pass)
         self.steps_per_pass = len(self._pass(0))
 
     def batch(self, step: int) -> Batch:
-        y = self._padded(self._columns[-1], step)
-        x = self._padded(self._columns[-1], step, eos_first=True)
+        y = self._padded(self._rows, step)
+        x = self._padded(self._rows, step, eos_first=True)
         return {"token_ids": x}, y, (y != PAD_ID).astype("float32")
 
-    def _padded(self, column: Sequence[Ids], step: int, eos_first: bool = False) -> Ids:
+    def _lengths(self) -> npt.NDArray[np.intp]:
+        """What each row needs, with its `<eos>`."""
+        return np.array([len(row) + 1 for row in self._rows], "int64")
+
+    def _padded(self, rows: Sequence[Ids], step: int, eos_first: bool = False) -> Ids:
         """`(batch, time)`: the texts of a step, each with an `<eos>` at one of its ends."""
         number, index = divmod(step, self.steps_per_pass)
-        bucket, rows = self._pass(number)[index]
+        bucket, chosen = self._pass(number)[index]
         padded = np.full((self._batch_sizes[bucket], self.boundaries[bucket]), PAD_ID, "int32")
-        for line, row in zip(padded, rows):  # there are more lines than rows in the last batch
-            size = len(column[row])
-            line[eos_first : size + eos_first] = column[row]
+        for line, row in zip(padded, chosen):  # the last batch may have more lines than texts
+            size = len(rows[row])
+            line[eos_first : size + eos_first] = rows[row]
             line[0 if eos_first else size] = EOS_ID
         return padded
 
@@ -207,8 +206,8 @@ class Pairs(Sequences):
     """One pair a row: `x` has `encoder_token_ids`, the source and an `<eos>`, and `token_ids`.
 
     `token_ids` and the targets are those of `Sequences` for the translation; both sides of a
-    batch are padded to one length, that which the longer side needs. The arguments are those of
-    `Sequences`, the two lists of ids first.
+    batch are padded to one length, that which the longer side needs. The options are those of
+    `Sequences`.
     """
 
     def __init__(
@@ -216,20 +215,20 @@ class Pairs(Sequences):
         sources: Sequence[Ids],
         targets: Sequence[Ids],
         batch_size: int | None = None,
-        *,
-        batch_tokens: int | None = None,
-        boundaries: Sequence[int] | None = None,
-        seed: int = 0,
-        shuffle: bool = True,
+        **options,
     ):
         if len(sources) != len(targets):
             raise DataError(f"{len(sources)} sources have {len(targets)} translations")
-        self._columns = [sources, targets]
-        self._plan(batch_size, batch_tokens, boundaries, seed, shuffle)
+        self._sources = sources
+        super().__init__(targets, batch_size, **options)
 
     def batch(self, step: int) -> Batch:
         x, y, weight = super().batch(step)
-        return {"encoder_token_ids": self._padded(self._columns[0], step), **x}, y, weight
+        return {"encoder_token_ids": self._padded(self._sources, step), **x}, y, weight
+
+    def _lengths(self) -> npt.NDArray[np.intp]:
+        sources = np.array([len(row) + 1 for row in self._sources], "int64")
+        return np.maximum(super()._lengths(), sources)
 
 
 class _Stream(Planner):
