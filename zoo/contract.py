@@ -64,6 +64,11 @@ class StateSpec:
         return len(self.leaves)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all leaves."""
+        return tuple(leaf.name for leaf in self)
+
+    @property
     def constants(self) -> tuple[str, ...]:
         """Names of the leaves that `encode` sets and no call returns."""
         return tuple(leaf.name for leaf in self if leaf.kind == "constant")

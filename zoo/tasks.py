@@ -13,7 +13,7 @@ from keras import ops
 
 from zoo import contract
 from zoo.backbone import Backbone, EncoderDecoderBackbone
-from zoo.models import lstm, sutskever  # noqa: F401
+from zoo.models import bengio, bigram, elman, gru, lstm, sutskever  # noqa: F401
 from zoo.preprocessing import CausalLMPreprocessor, Seq2SeqLMPreprocessor
 
 

@@ -91,3 +91,57 @@ class LSTM(_Recurrent):
         if self.peephole:
             o = o + self.peepholes[2] * c
         return [ops.sigmoid(o) * ops.tanh(c), c]
+
+
+class SimpleRNN(_Recurrent):
+    """The simple recurrent layer (Elman 1990): h' = f(W x + U h + b).
+
+    Args:
+        units: width of `h`.
+        activation: f, by Keras's name.
+    """
+
+    def __init__(self, units, activation="tanh", **kwargs):
+        super().__init__(units, **kwargs)
+        self.activation = keras.activations.get(activation)
+
+    def step(self, projected, state):
+        (h,) = state
+        return [self.activation(projected + ops.matmul(h, self.recurrent_kernel))]
+
+
+class GRU(_Recurrent):
+    """The gated recurrent unit (Cho et al. 2014, equations 5 to 8).
+
+    z, r = sigmoid(W x + U h + b)
+    g = tanh(W x + b + r * (U h + b')), or tanh(W x + b + U (r * h)) as in the paper
+    h' = z * h + (1 - z) * g
+
+    Args:
+        units: width of `h`.
+        reset_after: the reset gate after the product with U, which the fast kernels compute, or
+            before it, as in the paper.
+    """
+
+    num_gates = 3
+
+    def __init__(self, units, reset_after=True, **kwargs):
+        super().__init__(units, **kwargs)
+        self.reset_after = reset_after
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        if self.reset_after:
+            self.recurrent_bias = self.add_weight((self.units,), "zeros", name="recurrent_bias")
+
+    def step(self, projected, state):
+        (h,) = state
+        gates, x = projected[..., : 2 * self.units], projected[..., 2 * self.units :]
+        recurrent_gates = self.recurrent_kernel[:, : 2 * self.units]
+        recurrent = self.recurrent_kernel[:, 2 * self.units :]
+        z, r = ops.split(ops.sigmoid(gates + ops.matmul(h, recurrent_gates)), 2, axis=-1)
+        if self.reset_after:
+            g = ops.tanh(x + r * (ops.matmul(h, recurrent) + self.recurrent_bias))
+        else:
+            g = ops.tanh(x + ops.matmul(r * h, recurrent))
+        return [z * h + (1 - z) * g]

@@ -16,7 +16,8 @@ from zoo.layers.recurrent import LSTM
 class LSTMLanguageModel(Network):
     """Stacked LSTM layers between an embedding and a softmax over the vocabulary.
 
-    h^1_t = LSTM(x_t, h^1_{t-1}),  h^n_t = LSTM([h^{n-1}_t, x_t], h^n_{t-1}),  y_t = W [h^1_t .. h^N_t] + b
+    h^1_t = LSTM(x_t, h^1_{t-1}),  h^n_t = LSTM([h^{n-1}_t, x_t], h^n_{t-1})
+    y_t = W [h^1_t .. h^N_t] + b
 
     The brackets are the paper's skip connections (figure 1): from the input to every hidden layer
     and from every hidden layer to the output. Without them each layer sees only the one below.
@@ -25,7 +26,8 @@ class LSTMLanguageModel(Network):
         vocabulary_size: number of token ids.
         units: width of each hidden layer.
         num_layers: number of hidden layers, the paper's N.
-        embedding_dim: width of the token embedding (the paper feeds one-hot vectors); `None`: `units`.
+        embedding_dim: width of the token embedding; `None`: `units`. The paper feeds one-hot
+            vectors.
         skip_connections: as in the paper.
         peephole: the paper's cell, whose gates see the memory cell.
         dropout: share of activations dropped between layers (Zaremba et al. 2014), not in time.
@@ -52,7 +54,8 @@ class LSTMLanguageModel(Network):
             vocabulary_size, embedding_dim or units, dtype=policy, name="token_embedding"
         )
         self.recurrent_layers = [
-            LSTM(units, peephole=peephole, dtype=policy, name=f"layer_{i}") for i in range(num_layers)
+            LSTM(units, peephole=peephole, dtype=policy, name=f"layer_{i}")
+            for i in range(num_layers)
         ]
         self.dropout = keras.layers.Dropout(dropout, dtype=policy)
         self.output_dense = keras.layers.Dense(vocabulary_size, dtype=policy, name="logits")
