@@ -5,7 +5,7 @@ import pytest
 
 from zoo import contract
 from zoo.contract import Leaf, StateSpec
-from zoo.decoding import Decoder, Options, Request, generate, stream
+from zoo.decoding import Decoder, Options, Request, generate, next_tokens, stream
 from zoo.decoding.filters import NoPadding, Temperature, TopK, TopP, log_softmax
 from zoo.decoding.rows import Row
 from zoo.decoding.strategies import Sampling
@@ -139,6 +139,15 @@ def test_a_stream_is_the_same_piece_by_piece():
         own = [piece for piece in pieces if piece.request == number]
         assert "".join(piece.text for piece in own) == result.text
         assert [piece.finish_reason for piece in own[:-1]] == [None] * (len(own) - 1)
+
+
+def test_the_next_tokens_are_those_that_greedy_and_chance_would_take():
+    requests = [Request.of(TOKENIZER, prompt) for prompt in ("", "abc")]
+    ids, log_probs = next_tokens(Toy(), TOKENIZER, requests, SIZE)
+    assert ids.shape == log_probs.shape == (2, SIZE - 1)
+    np.testing.assert_allclose(np.exp(log_probs).sum(axis=1), 1, rtol=1e-5)
+    for result, best, log_prob in zip(generate(Toy(), TOKENIZER, requests), ids, log_probs):
+        assert (result.token_ids[0], result.log_probs[0]) == (best[0], pytest.approx(log_prob[0]))
 
 
 def test_no_requests_no_texts():

@@ -14,7 +14,7 @@ the next ones; what is chosen is a matter of small parts that know no model:
 The parts and the loop that no new rule changes are in the manner of OpenAI Whisper's `decoding.py`.
 """
 
-from zoo.decoding.decoder import Decoder, Result, generate, stream
+from zoo.decoding.decoder import Decoder, Result, generate, next_tokens, stream
 from zoo.decoding.options import InvalidOption, Options
 from zoo.decoding.rows import FinishReason, Piece, Request
 
@@ -27,5 +27,6 @@ __all__ = [
     "Request",
     "Result",
     "generate",
+    "next_tokens",
     "stream",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.contract import PAD_ID, Decodable
+from zoo.contract import PAD_ID, Decodable, best
 from zoo.decoding.filters import NoPadding, log_softmax
 from zoo.decoding.rows import FinishReason, Piece, Request, Row
 from zoo.decoding.strategies import strategy_of
@@ -64,6 +64,20 @@ def stream(model: Decodable, tokenizer, requests: Sequence[Request]) -> Iterator
         yield from decoder.step()
 
 
+def next_tokens(
+    model: Decodable, tokenizer, requests: Sequence[Request], k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k most probable next tokens of each request, or all where there are fewer.
+
+    Returns:
+        `(ids, log_probs)`, `(requests, k)` each, the most probable first.
+    """
+    decoder = Decoder(model, tokenizer)
+    decoder.add(requests)
+    logits = decoder.read()
+    return best(logits, min(k, logits.shape[1] - 1))  # no request is about padding
+
+
 class Decoder:
     """Rows of one model that are written together; they come and go between two steps.
 
@@ -98,13 +112,18 @@ class Decoder:
         self._added += len(new)
         self._set_rows(self.rows + new)
 
-    def step(self) -> list[Piece]:
-        """Writes one token in every row; a row whose piece says why it ends is gone."""
+    def read(self) -> np.ndarray:
+        """Reads the last token of every row: logits of the next one, `(rows, vocabulary_size)`."""
         last_ids = np.array([[row.last_id] for row in self.rows], "int32")
         logits, self._state = self._model.step(last_ids, self._state)
         logits = logits[:, 0]
         for rule in self._filters:
             logits = rule(logits)
+        return logits
+
+    def step(self) -> list[Piece]:
+        """Writes one token in every row; a row whose piece says why it ends is gone."""
+        logits = self.read()
         token_ids = np.empty(len(self.rows), "int64")
         for strategy, members in self._strategies:
             token_ids[members] = strategy(logits[members])
@@ -119,7 +138,7 @@ class Decoder:
             self._set_rows([self.rows[i] for i in running])
         return pieces
 
-    def _set_rows(self, rows):
+    def _set_rows(self, rows: list[Row]) -> None:
         self.rows = rows
         self._filters = [NoPadding(rows)]
         members: dict[type, list[int]] = {}

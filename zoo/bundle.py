@@ -1,0 +1,162 @@
+"""Opens an exported bundle and runs it: ONNX Runtime, NumPy and tokenizers, no framework.
+
+A bundle is a directory, made by `export/run.py`:
+
+| file                         | what                                                            |
+|------------------------------|-----------------------------------------------------------------|
+| `manifest.json`              | the format, the state's leaves, special ids, files and checksums |
+| `decode.onnx`                | `token_ids` and the leaves -> `logits` and the leaves           |
+| `encode.onnx`                | of a translation model: `source_ids` -> the leaves              |
+| `tokenizer.json`             | of the text                                                     |
+| `source_tokenizer.json`      | of the source, where that is another one                        |
+| `saved_model/`               | the same two, and the whole model, for TensorFlow               |
+
+A leaf `x` goes in as `x` and comes out as `x_out`; those that `encode` sets for good only go in.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from zoo import contract
+from zoo.contract import Leaf, State, StateSpec
+from zoo.tokenizers import Tokenizer
+
+FORMAT_VERSION = 1
+"""The newest format of a bundle that this module reads."""
+
+OUT = "_out"
+"""What the name of a leaf that comes out of a graph has at its end."""
+
+
+class BundleError(ValueError):
+    """A directory that is not a bundle, or one that cannot be read; the message names it."""
+
+
+class Bundle:
+    """A model that decoders can run; see `zoo.contract.Decodable`.
+
+    Args:
+        directory: of the bundle.
+        threads: of ONNX Runtime, within one call. Models of this size gain more from a second
+            process than from a second thread.
+
+    Attributes:
+        manifest: the content of `manifest.json`.
+        state_spec: the leaves of the state.
+        tokenizer: of the text.
+        source_tokenizer: of the source; `None` for a language model, which has no source.
+
+    Raises:
+        BundleError: the directory is no bundle, is of a newer format, or a file of it is not as it
+            was written.
+    """
+
+    def __init__(self, directory, threads: int = 1):
+        self._directory = Path(directory)
+        self.manifest, self.state_spec, files = self._read_manifest()
+        self._decode = self._session("decode.onnx", threads)
+        self._encode = self._session("encode.onnx", threads) if "encode.onnx" in files else None
+        self.tokenizer = Tokenizer.load(self._checked("tokenizer.json"))
+        self.source_tokenizer = self.tokenizer if self._encode else None
+        if "source_tokenizer.json" in files:
+            self.source_tokenizer = Tokenizer.load(self._checked("source_tokenizer.json"))
+
+    def start(self, source_ids_or_batch) -> State:
+        """The state before the first token.
+
+        Args:
+            source_ids_or_batch: the number of rows; of a translation model the sources,
+                `(batch, time)` int32, each ending in `<eos>`, padded with 0 at the right.
+
+        Raises:
+            ValueError: sources for a language model, or none for a translation model.
+        """
+        counts = np.ndim(source_ids_or_batch) == 0
+        if self._encode is None:
+            if not counts:
+                raise ValueError("a language model starts without a source sentence")
+            return self.state_spec.initial(source_ids_or_batch)
+        if counts:
+            raise ValueError("a translation starts from source sentences")
+        return _run(self._encode, {"source_ids": np.asarray(source_ids_or_batch, "int32")})
+
+    def step(self, token_ids, state: State, rows=None, want="logits"):
+        """Reads tokens; `zoo.contract.Decodable.step` says what comes back."""
+        token_ids = np.asarray(token_ids, "int32")
+        state = state if rows is None else self.take(state, rows)
+        outputs = _run(self._decode, {"token_ids": token_ids, **state})
+        logits = outputs.pop("logits")
+        state = outputs | {name: state[name] for name in self.state_spec.constants}
+        if want == "logits":
+            return logits, state
+        last = np.maximum((token_ids != contract.PAD_ID).sum(axis=1) - 1, 0)
+        return contract.best(logits[np.arange(len(last)), last], want), state
+
+    def join(self, states: Sequence[State]) -> State:
+        """The rows of several states as one."""
+        return contract.join(self.state_spec, states)
+
+    def take(self, state: State, rows) -> State:
+        """The given rows of a state."""
+        return contract.take(state, rows)
+
+    def trim(self, state: State) -> State:
+        """The state without the slots that are empty in every row."""
+        return contract.trim(self.state_spec, state)
+
+    # === Files ===
+
+    def _read_manifest(self) -> tuple[dict, StateSpec, dict[str, str]]:
+        path = self._directory / "manifest.json"
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            version = int(manifest["format_version"])
+            if version <= FORMAT_VERSION:
+                state_spec = StateSpec(tuple(map(_leaf, manifest["state"])))
+                return manifest, state_spec, manifest["files"]
+        except (FileNotFoundError, NotADirectoryError):
+            raise BundleError(f"{self._directory} is no bundle: it has no manifest.json") from None
+        except (ValueError, KeyError, TypeError):
+            raise BundleError(f"{path} is damaged: export the model again") from None
+        raise BundleError(
+            f"{self._directory} is of format {version} and this program reads formats up to "
+            f"{FORMAT_VERSION}: update the program"
+        )
+
+    def _checked(self, name: str) -> Path:
+        path = self._directory / name
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            raise BundleError(f"{path} is missing: export the model again") from None
+        if digest != self.manifest["files"].get(name):
+            raise BundleError(f"{path} is not as it was exported: export the model again")
+        return path
+
+    def _session(self, name, threads):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = (
+            3  # errors: its warnings are about the graph, not about the run
+        )
+        return onnxruntime.InferenceSession(
+            self._checked(name), options, providers=["CPUExecutionProvider"]
+        )
+
+
+def _leaf(fields):
+    return Leaf(**{**fields, "shape": tuple(fields["shape"])})
+
+
+def _run(session, inputs):
+    """Outputs by name, a leaf's name without its end."""
+    # A leaf that a model has no use for is no input of its graph.
+    inputs = {given.name: inputs[given.name] for given in session.get_inputs()}
+    names = [output.name.removesuffix(OUT) for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, inputs)))
