@@ -1,0 +1,201 @@
+"""The service in this process, over bundles written by hand."""
+
+import json
+import math
+import os
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from serving.service import ZooService, open_bundles
+from zoo.bundle import Bundle
+from zoo.decoding import Options, Request, generate
+
+write_bundle = runpy.run_path(str(Path(__file__).parents[1] / "toy_bundle.py"))["write_bundle"]
+
+
+@pytest.fixture(scope="session")
+def directory(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("bundles")
+    write_bundle(directory / "letters", seed=1)
+    write_bundle(directory / "translator", translates=True)
+    write_bundle(directory / ".letters.part-1")
+    broken = write_bundle(directory / "broken")
+    (broken / "tokenizer.json").write_text("{}")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def client(directory, tmp_path_factory):
+    """One app a process: BentoML's metrics are registered once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZOO_BUNDLES", str(directory))
+        patch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path_factory.mktemp("metrics")))
+        with TestClient(ZooService.to_asgi(), raise_server_exceptions=False) as client:
+            yield client
+
+
+@pytest.fixture
+def post(client):
+    def post(endpoint, **body):
+        return client.post(f"/{endpoint}", json=body)
+
+    return post
+
+
+def test_next_token(post, directory):
+    answer = post("next_token", model="letters", text="abc", k=3)
+    assert answer.status_code == 200
+    bundle = Bundle(directory / "letters")
+    logits, _ = bundle.step([[1, *bundle.tokenizer.encode("abc")]], bundle.start(1))
+    logits[..., 0] = -np.inf
+    probabilities = np.exp(logits[0, -1]) / np.exp(logits[0, -1]).sum()
+    tokens = answer.json()["tokens"]
+    assert [token["token_id"] for token in tokens] == np.argsort(-probabilities)[:3].tolist()
+    for token in tokens:
+        assert math.isclose(token["probability"], probabilities[token["token_id"]], rel_tol=1e-5)
+        assert token["token"] == bundle.tokenizer.token(token["token_id"])
+
+
+def test_all_next_tokens_have_probability_one(post, directory):
+    size = Bundle(directory / "letters").tokenizer.vocabulary_size
+    tokens = post("next_token", model="letters", k=10_000).json()["tokens"]
+    assert len(tokens) == size - 1
+    assert math.isclose(sum(token["probability"] for token in tokens), 1, rel_tol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"max_tokens": 7},
+        {"temperature": 0.8, "top_k": 5, "top_p": 0.9, "seed": 3, "stop": ["a", "bc"]},
+    ],
+)
+def test_generate_is_the_decoder_over_the_bundle(post, directory, options):
+    prompts = ["", "the ", "x"]
+    answer = post("generate", model="letters", prompt=prompts, **options)
+    assert answer.status_code == 200
+    bundle = Bundle(directory / "letters")
+    requests = [
+        Request.of(bundle.tokenizer, prompt, options=Options(**options)) for prompt in prompts
+    ]
+    expected = generate(bundle, bundle.tokenizer, requests)
+    for got, result in zip(answer.json()["results"], expected, strict=True):
+        assert got["text"] == result.text
+        assert tuple(got["token_ids"]) == result.token_ids
+        assert np.allclose(got["log_probs"], result.log_probs)
+        assert got["finish_reason"] == result.finish_reason
+    written = sum(len(result.token_ids) for result in expected)
+    assert answer.json()["usage"] == {"prompt_tokens": 5, "completion_tokens": written}
+
+
+def test_translate(post, directory):
+    bundle = Bundle(directory / "translator")
+    request = Request.of(bundle.tokenizer, "", "a cat", Options(max_tokens=9))
+    (expected,) = generate(bundle, bundle.tokenizer, [request])
+    answer = post("translate", model="translator", text="a cat", max_tokens=9).json()
+    assert answer["results"][0]["text"] == expected.text
+    assert answer["usage"]["prompt_tokens"] == len("a cat") + 1
+
+
+# === Errors ===
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body", "status", "param"),
+    [
+        ("generate", {"model": "nothing", "prompt": "a"}, 404, "model"),
+        ("generate", {"model": "../letters"}, 404, "model"),
+        ("generate", {"model": "broken"}, 404, "model"),
+        ("generate", {"model": ".letters.part-1"}, 404, "model"),
+        ("generate", {"model": "translator"}, 400, "model"),
+        ("next_token", {"model": "translator"}, 400, "model"),
+        ("translate", {"model": "letters", "text": "a"}, 400, "model"),
+        ("translate", {"model": "translator"}, 400, "text"),
+        ("generate", {"prompt": "a"}, 400, "model"),
+        ("generate", {"model": "letters", "promt": "a"}, 400, "promt"),
+        ("generate", {"model": "letters", "prompt": 3}, 400, "prompt"),
+        ("generate", {"model": "letters", "prompt": []}, 400, "prompt"),
+        ("generate", {"model": "letters", "prompt": ["a"] * 65}, 400, "prompt"),
+        ("generate", {"model": "letters", "max_tokens": "9"}, 400, "max_tokens"),
+        ("generate", {"model": "letters", "max_tokens": 0}, 400, "max_tokens"),
+        ("generate", {"model": "letters", "max_tokens": 10**9}, 400, "max_tokens"),
+        ("generate", {"model": "letters", "temperature": 1, "top_p": 1.3}, 400, "top_p"),
+        ("generate", {"model": "letters", "top_k": 3}, 400, "top_k"),
+        ("generate", {"model": "letters", "seed": -1}, 400, "seed"),
+        ("next_token", {"model": "letters", "k": 0}, 400, "k"),
+    ],
+)
+def test_a_bad_request_names_its_field(post, endpoint, body, status, param):
+    answer = post(endpoint, **body)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert set(error) == {"type", "message", "param"}
+    assert error["type"] == ("not_found_error" if status == 404 else "invalid_request_error")
+    assert error["param"] == param
+    assert "Traceback" not in error["message"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"text"',
+        b"[" * 10_000,
+        b'{"model": NaN}',
+        b'{"model": "letters", "prompt": "\xff"}',
+        b'{"model": "letters", "prompt": "\\ud800"}',
+    ],
+)
+def test_what_is_no_request_has_the_same_shape(client, content):
+    answer = client.post("/generate", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert set(answer.json()["error"]) == {"type", "message", "param"}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["application/vnd.bentoml+pickle", "multipart/form-data", "application/x-www-form-urlencoded"],
+)
+def test_other_kinds_of_content_are_refused(client, kind):
+    answer = client.post("/generate", content=b"\x80\x04.", headers={"content-type": kind})
+    assert answer.status_code == 415
+    assert set(answer.json()["error"]) == {"type", "message", "param"}
+
+
+def test_routes_and_methods_that_are_not_there(client):
+    for answer, status in ((client.post("/nothing"), 404), (client.get("/generate"), 405)):
+        assert answer.status_code == status
+        assert set(answer.json()["error"]) == {"type", "message", "param"}
+
+
+def test_a_failure_inside_is_500_and_says_nothing_of_it(client, post, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(Bundle, "step", fail)
+    answer = post("generate", model="letters")
+    assert answer.status_code == 500
+    assert answer.json()["error"]["type"] == "server_error"
+    assert "secret" not in json.dumps(answer.json())
+
+
+# === Bundles ===
+
+
+def test_a_broken_bundle_is_named_and_the_others_are_served(directory, caplog):
+    with caplog.at_level("ERROR"):
+        assert list(open_bundles(directory)) == ["letters", "translator"]
+    assert f"broken{os.sep}tokenizer.json is not as it was exported" in caplog.text
+
+
+def test_no_bundle_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"no bundle in .*export"):
+        open_bundles(tmp_path)
