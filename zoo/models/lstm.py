@@ -85,3 +85,31 @@ class LSTMLanguageModel(Network):
         if self.skip_connections:
             x = ops.concatenate(hidden, axis=-1)
         return ops.cast(self.output_dense(x), "float32"), new_state
+
+
+CONFIGURATIONS = {
+    "graves_2013_penn_words": {
+        "vocabulary_size": 10_000,
+        "units": 1000,
+        "num_layers": 1,
+        "peephole": True,
+    },
+    "graves_2013_penn_characters": {
+        "vocabulary_size": 49,
+        "units": 1000,
+        "num_layers": 1,
+        "peephole": True,
+    },
+    "graves_2013_wikipedia": {
+        "vocabulary_size": 205,
+        "units": 700,
+        "num_layers": 7,
+        "skip_connections": True,
+        "peephole": True,
+    },
+    "zaremba_2014_small": {"vocabulary_size": 10_000, "units": 200},
+    "zaremba_2014_medium": {"vocabulary_size": 10_000, "units": 650, "dropout": 0.5},
+    "zaremba_2014_large": {"vocabulary_size": 10_000, "units": 1500, "dropout": 0.65},
+}
+"""The paper's networks (sections 3.1 and 3.2), and the two-layer ones of Zaremba et al. 2014
+(arXiv:1409.2329, section 4.1)."""
