@@ -34,6 +34,8 @@ class Network(keras.layers.Layer):
     """
 
     vocabulary_size: int
+    max_length: int | None = None
+    """Most tokens of a sequence, where the architecture has a bound."""
 
     @property
     def state_spec(self) -> StateSpec:
@@ -42,6 +44,14 @@ class Network(keras.layers.Layer):
 
     def call(self, token_ids, state=None, padded=True):
         raise NotImplementedError
+
+    def check_length(self, length):
+        """Raises `ValueError` where a sequence of this length goes beyond `max_length`."""
+        if self.max_length and isinstance(length, int) and length > self.max_length:
+            raise ValueError(
+                f"{length} tokens are more than the {self.max_length} that {self.name} has "
+                "positions for (max_sequence_length)"
+            )
 
     def zeros(self, token_ids):
         """The state before the first token for these rows, as tensors; caches have no slots."""
@@ -97,10 +107,14 @@ class Backbone(keras_hub.models.Backbone):
         super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
         self.network = network
 
-    @classmethod
-    def select_inputs(cls, inputs):
-        """Drops the padding masks that KerasHub's preprocessors send: the ids say as much."""
-        return {name: inputs[name] for name in cls.input_names}
+    def select_inputs(self, inputs):
+        """Drops the padding masks that KerasHub's preprocessors send: the ids say as much.
+
+        Raises:
+            ValueError: the sequences are longer than the network's `max_length`.
+        """
+        self.network.check_length(inputs["token_ids"].shape[1])
+        return {name: inputs[name] for name in self.input_names}
 
     def call(self, inputs, **kwargs):
         return super().call(self.select_inputs(inputs), **kwargs)

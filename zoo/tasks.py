@@ -13,7 +13,7 @@ from keras import ops
 
 from zoo import contract
 from zoo.backbone import Backbone, EncoderDecoderBackbone
-from zoo.models import bengio, bigram, elman, gru, lstm, sutskever  # noqa: F401
+from zoo.models import bengio, bigram, elman, gru, lstm, sutskever, transformer  # noqa: F401
 from zoo.preprocessing import CausalLMPreprocessor, Seq2SeqLMPreprocessor
 
 
@@ -43,6 +43,7 @@ class _Generator:
         token_ids = ops.cast(inputs["token_ids"], "int32")
         given = ops.cast(inputs["padding_mask"], "bool")
         max_length = token_ids.shape[1]
+        self.backbone.network.check_length(max_length)
         # All rows are generated from one index on: behind it, the longer prompts are taken as they
         # stand. What lies before its last token is read at once.
         index = ops.min(ops.sum(ops.cast(given, "int32"), axis=1))

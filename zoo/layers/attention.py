@@ -1,0 +1,64 @@
+"""Scaled dot-product attention, and the projections of its heads."""
+
+import keras
+from keras import ops
+
+
+def attend(query, key, value, mask=None, bias=None, causal=False):
+    """softmax(Q K^T / sqrt(head_dim) + bias) V   (Vaswani et al. 2017, equation 1).
+
+    Args:
+        query: `(batch, heads, time, head_dim)`.
+        key, value: `(batch, heads, slots, head_dim)`.
+        mask: `(batch or 1, time, slots)` bool, true where a slot is seen; `None`: all are.
+        bias: added to the scores, `(batch or 1, heads or 1, time, slots)`.
+        causal: a token sees the slots up to its own number; instead of a mask.
+
+    Returns:
+        `(batch, heads, time, head_dim)`.
+    """
+    if keras.backend.backend() == "torch":
+        return _torch_attend(query, key, value, mask, bias, causal)
+    scores = ops.matmul(query, ops.swapaxes(key, 2, 3)) * query.shape[-1] ** -0.5
+    if bias is not None:
+        scores += bias
+    if causal:
+        times = ops.arange(ops.shape(query)[2])
+        mask = (times[:, None] >= times)[None]
+    return ops.matmul(weights(scores, mask), value)
+
+
+def weights(scores, mask=None):
+    """Scores `(batch, heads, time, slots)` -> weights that sum to 1, in float32 inside."""
+    exact = ops.cast(scores, "float32")
+    if mask is not None:
+        # Finite, so that a token that sees nothing (padding) gets no NaN.
+        exact = ops.where(mask[:, None], exact, -1e9)
+    return ops.cast(ops.softmax(exact), scores.dtype)
+
+
+def _torch_attend(query, key, value, mask, bias, causal):
+    # torch's fused kernel; the rest of the arithmetic is the same.
+    import torch
+
+    if mask is not None:
+        mask = torch.where(mask[:, None], 0.0, -1e9).to(query.dtype)
+        bias = mask if bias is None else bias + mask
+    elif causal and bias is not None:
+        later = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).triu(1)
+        bias, causal = bias.masked_fill(later, -1e9), False
+    return torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=bias, is_causal=causal
+    )
+
+
+def split_heads(x, num_heads):
+    """`(batch, time, heads * head_dim)` -> `(batch, heads, time, head_dim)`."""
+    batch, time, width = ops.shape(x)
+    return ops.swapaxes(ops.reshape(x, (batch, time, num_heads, width // num_heads)), 1, 2)
+
+
+def merge_heads(x):
+    """`(batch, heads, time, head_dim)` -> `(batch, time, heads * head_dim)`."""
+    batch, heads, time, width = ops.shape(x)
+    return ops.reshape(ops.swapaxes(x, 1, 2), (batch, time, heads * width))
