@@ -116,8 +116,8 @@ class Backbone(keras_hub.models.Backbone):
         self.network.check_length(inputs["token_ids"].shape[1])
         return {name: inputs[name] for name in self.input_names}
 
-    def call(self, inputs, **kwargs):
-        return super().call(self.select_inputs(inputs), **kwargs)
+    def call(self, inputs, training=None, mask=None):
+        return super().call(self.select_inputs(inputs), training=training, mask=mask)
 
     def get_config(self):
         return {

@@ -25,8 +25,10 @@ class _Generator:
         self.preprocessor = preprocessor
         super().__init__(inputs=backbone.input, outputs=backbone.output, **kwargs)
 
-    def call(self, inputs, **kwargs):
-        return super().call(self.backbone.select_inputs(inputs), **kwargs)
+    def call(self, inputs, training=None, mask=None):
+        # `training` by name: only where Keras sees it in the signature does `fit` pass it on.
+        inputs = self.backbone.select_inputs(inputs)
+        return super().call(inputs, training=training, mask=mask)
 
     # === KerasHub's generation: one compiled loop over a state of fixed capacity ===
 

@@ -48,8 +48,14 @@ class BengioLanguageModel(Network):
         self.vocabulary_size = vocabulary_size
         self.context_size = context_size
         policy = self.dtype_policy
+        # Keras's default, at most 0.05, leaves tanh linear: half of the training goes by before the
+        # context counts for anything.
         self.token_embedding = keras.layers.Embedding(
-            vocabulary_size, embedding_dim, dtype=policy, name="token_embedding"
+            vocabulary_size,
+            embedding_dim,
+            keras.initializers.RandomNormal(stddev=1.0),
+            dtype=policy,
+            name="token_embedding",
         )
         # With batch normalisation a bias before it would be taken off again.
         self.hidden = keras.layers.Dense(
