@@ -1,5 +1,6 @@
 """Tasks: KerasHub's generation over our state, and the same model seen by a decoder."""
 
+import keras
 import keras_hub
 import numpy as np
 import pytest
@@ -162,3 +163,13 @@ def test_own_source_tokenizer_comes_back_from_a_preset(tokenizer, tmp_path):
             given, expected = given["encoder_token_ids"], expected["encoder_token_ids"]
         np.testing.assert_array_equal(ops.convert_to_numpy(given), ops.convert_to_numpy(expected))
     assert loaded.source_tokenizer.get_vocabulary()[3:] == ["x", "y", "z"]
+
+
+def test_dropout_acts_in_fit_and_nowhere_else(tokenizer):
+    network = LSTMLanguageModel(tokenizer.vocabulary_size, units=16, dropout=0.999)
+    preprocessor = CausalLMPreprocessor(PresetTokenizer(tokenizer), sequence_length=LENGTH)
+    model = CausalLM(Backbone(network), preprocessor)
+    _sharpen(model)
+    model.compile(optimizer=keras.optimizers.SGD(0.0))
+    (dropped,) = model.fit(TEXTS, verbose=0).history["loss"]
+    assert abs(dropped - model.evaluate(TEXTS, verbose=0)[0]) > 0.1
