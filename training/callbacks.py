@@ -1,0 +1,201 @@
+"""What happens beside the steps of a training: progress, validation, the best weights, history."""
+
+import contextlib
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_hub
+from keras import ops
+from tqdm import tqdm
+
+from training import checkpoints, results
+from training.recipe import UserError
+
+log = logging.getLogger("training")
+
+
+class Progress(keras.callbacks.Callback):
+    """A bar for the steps of each epoch, on standard error."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.bar = tqdm(
+            total=self.params["steps"],
+            desc=f"epoch {epoch + 1}/{self.params['epochs']}",
+            unit="step",
+            leave=False,
+            disable=None,  # where nobody watches
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.bar.update()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.bar.close()
+
+
+class Validate(keras.callbacks.Callback):
+    """Scores the model after each epoch and keeps the weights of the best epochs.
+
+    Args:
+        network: whose weights are kept.
+        score: gives the metrics of the validation part by name; `nats` is to be small.
+        folder: where weights are kept.
+        keep: of how many epochs.
+        use_ema: score and keep the optimizer's moving average of the weights.
+        writes: whether this process is to keep them.
+
+    Attributes:
+        best: `[nats, file name]` of the kept epochs, the best first.
+    """
+
+    saved = ("best",)
+
+    def __init__(self, network, score, folder: Path, keep=1, use_ema=False, writes=True):
+        super().__init__()
+        self.network, self.score, self.folder = network, score, folder
+        self.keep, self.use_ema, self.writes = keep, use_ema, writes
+        self.best: list[list] = []
+
+    def on_epoch_end(self, epoch, logs):
+        if not math.isfinite(logs["loss"]):
+            raise UserError(
+                "the loss is no longer a number: lower --optimizer.learning-rate, or clip the "
+                "gradients with --optimizer.global-clipnorm"
+            )
+        with moving_average(self.model, self.use_ema):
+            scores = self.score()
+            logs.update({f"val_{name}": value for name, value in scores.items()})
+            entry = [scores["nats"], f"epoch_{epoch + 1:05d}.h5"]
+            self.best = sorted([*self.best, entry])[: self.keep]
+            if entry in self.best and self.writes:
+                arrays = checkpoints.values(self.network.weights)
+                checkpoints.write(self.folder / entry[1], arrays)
+
+    @property
+    def files(self) -> list[Path]:
+        """The kept weights, the best first."""
+        return [self.folder / name for _, name in self.best]
+
+    def drop_others(self) -> None:
+        """Removes the files of weights that are no longer among the best."""
+        for path in set(self.folder.glob("*.h5")) - set(self.files):
+            path.unlink()
+
+
+@contextlib.contextmanager
+def moving_average(model: keras.Model, use_ema: bool):
+    """Puts the optimizer's moving average in place of the weights meanwhile, if `use_ema`."""
+    if not use_ema:
+        yield
+        return
+    swap = keras.callbacks.SwapEMAWeights()
+    swap.set_model(model)
+    swap.on_test_begin()
+    try:
+        yield
+    finally:
+        swap.on_test_end()
+
+
+class EarlyStopping(keras.callbacks.EarlyStopping):
+    """Keras's, with its notes named for a checkpoint."""
+
+    saved = ("best", "best_epoch", "wait")
+
+
+class ReduceLROnPlateau(keras.callbacks.ReduceLROnPlateau):
+    """Keras's, with its notes named for a checkpoint."""
+
+    saved = ("best", "wait", "cooldown_counter")
+
+
+class History(keras.callbacks.Callback):
+    """A row an epoch, in the log and in a CSV file.
+
+    Args:
+        path: of the file.
+        tokens_per_step: for the speed.
+        writes: whether this process is to write the file.
+
+    Attributes:
+        rows: a dict an epoch.
+        seconds: spent so far, in earlier processes too.
+    """
+
+    saved = ("rows", "seconds")
+
+    def __init__(self, path: Path, tokens_per_step: float, writes: bool = True):
+        super().__init__()
+        self.path, self.tokens_per_step, self.writes = path, tokens_per_step, writes
+        self.rows: list[dict[str, Any]] = []
+        self.seconds = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.perf_counter()
+        self.trained = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.trained = time.perf_counter()  # validation is no part of the speed
+
+    def on_epoch_end(self, epoch, logs):
+        steps = self.params["steps"]
+        speed = steps * self.tokens_per_step / (self.trained - self.started)
+        self.seconds += time.perf_counter() - self.started
+        self.rows.append(
+            {
+                "epoch": epoch + 1,
+                "step": (epoch + 1) * steps,
+                "seconds": round(self.seconds, 1),
+                "learning_rate": float(ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+                **{name: round(float(value), 6) for name, value in logs.items()},
+            }
+        )
+        if self.writes:
+            results.write(self.path, self.rows)
+        scores = {name.removeprefix("val_"): value for name, value in logs.items()}
+        log.info(
+            "epoch %d  step %d  loss %.4f  valid: %s  %.0f tokens/s",
+            *(epoch + 1, (epoch + 1) * steps, logs["loss"], results.show(scores), speed),
+        )
+
+
+def chosen(options: Any) -> list[keras.callbacks.Callback]:
+    """The callbacks that a recipe asks for by early stopping and by the schedule `plateau`."""
+    callbacks: list[keras.callbacks.Callback] = []
+    if options.early_stopping is not None:
+        patience = options.early_stopping
+        callbacks.append(EarlyStopping(monitor="val_nats", mode="min", patience=patience))
+    if options.schedule.name == "plateau":
+        factor, patience = options.schedule.factor, options.schedule.patience
+        callbacks.append(
+            ReduceLROnPlateau(monitor="val_nats", mode="min", factor=factor, patience=patience)
+        )
+    return callbacks
+
+
+class Samples(keras.callbacks.Callback):
+    """Logs what the model writes after each epoch, or its translations of validation sentences.
+
+    Args:
+        task: whose `generate` is used.
+        prompts: beginnings of texts, or sources.
+        length: largest number of tokens.
+        seed: of the choice of tokens; a translation takes the most probable ones.
+        use_ema: let the optimizer's moving average of the weights write.
+    """
+
+    def __init__(self, task, prompts: list[str], length: int, seed: int, use_ema: bool):
+        super().__init__()
+        self.task, self.prompts, self.length, self.use_ema = task, prompts, length, use_ema
+        translates = isinstance(task, keras_hub.models.Seq2SeqLM)
+        random = keras_hub.samplers.RandomSampler(seed=seed)
+        task.compile(sampler=keras_hub.samplers.GreedySampler() if translates else random)
+
+    def on_epoch_end(self, epoch, logs=None):
+        with moving_average(self.model, self.use_ema):
+            for text in self.task.generate(self.prompts, max_length=self.length):
+                log.info("    %s", text.replace("\n", "\n    "))

@@ -1,0 +1,84 @@
+"""Truncated back-propagation through time: a state carried from batch to batch.
+
+Tomas Mikolov et al., "Recurrent neural network based language model", 2010; Ilya Sutskever,
+"Training Recurrent Neural Networks", 2013, section 2.8.6.
+"""
+
+import keras
+from keras import ops
+
+from training.data.pipelines import Planner, Streams
+
+
+class Carried(keras.Model):
+    """A network whose state after one batch is that before the next, without a gradient between.
+
+    The network stays pure; the state lies in variables here, which are part of a checkpoint and
+    not of a preset.
+
+    Args:
+        network: a `zoo.backbone.Network` whose state has a fixed size.
+        batch_size: rows of every batch.
+
+    Call arguments:
+        inputs: `token_ids` `(batch, time)` int32 without padding, and `first` `(batch,)` bool,
+            true where a row is at its beginning and its state is set back to that before the
+            first token.
+
+    Returns:
+        Logits `(batch, time, vocabulary_size)`.
+    """
+
+    def __init__(self, network, batch_size, **kwargs):
+        super().__init__(**kwargs)
+        self.network = network
+        self.initial = network.state_spec.initial(batch_size)
+        self.state = {
+            name: self.add_weight(
+                array.shape,
+                initializer="zeros",
+                dtype=array.dtype.name,
+                trainable=False,
+                name=f"carried_{name.replace('/', '_')}",
+            )
+            for name, array in self.initial.items()
+        }
+
+    def call(self, inputs, training=None):  # without the name, `fit` would leave dropout out
+        state = {}
+        for name, initial in self.initial.items():
+            first = ops.reshape(inputs["first"], [-1] + [1] * (initial.ndim - 1))
+            # A copy, since torch does not let what the graph has read be assigned to.
+            state[name] = ops.where(first, initial, ops.copy(self.state[name].value))
+        logits, state = self.network(inputs["token_ids"], state, padded=False)
+        for name, variable in self.state.items():
+            variable.assign(ops.stop_gradient(state[name]))
+        return logits
+
+
+def can_carry(network) -> bool:
+    """Whether there is a state, of a size that does not grow, and no bound on the length."""
+    leaves = list(network.state_spec)
+    return bool(leaves) and not network.max_length and all(x.kind == "carried" for x in leaves)
+
+
+def wrap(backbone, planner: Planner) -> keras.Model:
+    """The model that reads what `dataset` gives of this planner; its weights are the backbone's."""
+    if isinstance(planner, Streams):
+        return Carried(backbone.network, planner.batch_size)
+    return keras.Model(backbone.input, backbone.output)
+
+
+def dataset(planner: Planner, start: int = 0, stop: int | None = None):
+    """The batches from step `start` on, `first` among the inputs where the state is carried."""
+    if not isinstance(planner, Streams):
+        return planner.dataset(start, stop)
+    import tensorflow as tf
+
+    def mark(step, batch):
+        x, y, weight = batch
+        first = tf.fill([planner.batch_size], step % planner.steps_per_pass == 0)
+        return {**x, "first": first}, y, weight
+
+    steps = tf.data.Dataset.counter(start)
+    return tf.data.Dataset.zip(steps, planner.dataset(start, stop)).map(mark)

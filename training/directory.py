@@ -1,0 +1,92 @@
+"""The directory of a run: what is in it, and who may write there."""
+
+import contextlib
+import csv
+import json
+import logging
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from training import environment, recipe
+from training.recipe import UserError
+
+log = logging.getLogger("training")
+
+
+class RunDirectory:
+    """Paths in the directory of a run; of several processes on jax the first one alone writes.
+
+    Args:
+        options: the recipe.
+    """
+
+    def __init__(self, options: Any):
+        self.path = options.runs / (options.name or Path(options.recipe).stem)
+        self.options = options
+        self.recipe = self.path / "recipe.toml"
+        self.versions = self.path / "versions.json"
+        self.log = self.path / "log.txt"
+        self.history = self.path / "history.csv"
+        self.curves = self.path / "curves.png"
+        self.checkpoint = self.path / "checkpoint.h5"
+        self.best = self.path / "best"
+        self.tensorboard = self.path / "tensorboard"
+        self.preset = self.path / "preset"
+        self.results = self.path / "results.csv"
+        self.writes = environment.is_first_process()
+
+    @contextlib.contextmanager
+    def claimed(self):
+        """Makes the directory, or finds the same run there, and keeps other processes out of it.
+
+        Raises:
+            UserError: it holds a run with other settings, or another process is at work there.
+        """
+        if not self.writes:
+            yield
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                self._begin()
+                yield
+        except Timeout:
+            raise UserError(f"another process is at work in {self.path}: give a --name") from None
+
+    def _begin(self) -> None:
+        resolved = recipe.dump(self.options)
+        if self.recipe.exists() and self.options.restart:
+            for item in self.path.glob("[!.]*"):
+                shutil.rmtree(item) if item.is_dir() else item.unlink()
+        if self.recipe.exists():
+            saved = self.recipe.read_text(encoding="utf-8")
+            # To train for longer is to go on.
+            other = [d for d in recipe.differences(saved, resolved) if not d.startswith("epochs:")]
+            if other:
+                raise UserError(
+                    f"{self.path} holds a run with other settings ({'; '.join(other)}): "
+                    "give this one a --name, or --restart to begin anew"
+                )
+        self.recipe.write_text(resolved, encoding="utf-8")
+        versions = json.dumps(environment.versions(), indent=2)
+        self.versions.write_text(versions + "\n", encoding="utf-8")
+
+    def start_log(self) -> None:
+        """Sends the log to standard output and to a file."""
+        log.setLevel(logging.INFO)
+        log.handlers.clear()
+        if self.writes:
+            shown, kept = logging.StreamHandler(sys.stdout), logging.FileHandler(self.log)
+            kept.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+            log.handlers += [shown, kept]
+
+    def has_finished(self) -> bool:
+        """Whether there are results for as many epochs as the recipe says."""
+        if not self.results.exists():
+            return False
+        with self.results.open(encoding="utf-8") as file:
+            return next(csv.DictReader(file))["epochs"] == str(self.options.epochs)

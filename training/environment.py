@@ -1,0 +1,168 @@
+"""What must be settled before Keras is imported, and right after: backend, threads, devices."""
+
+import contextlib
+import importlib.util
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from training.data.download import DataError
+from training.recipe import UserError
+
+BACKENDS = ("jax", "torch", "tensorflow")
+
+_ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+}
+_ONE_THREAD_XLA = "--xla_cpu_multi_thread_eigen=false --xla_gpu_deterministic_ops=true"
+
+
+def prepare(deterministic: bool = False) -> None:
+    """Chooses the backend and what its libraries read as they are loaded; Keras comes after this.
+
+    Raises:
+        UserError: `KERAS_BACKEND` names no backend, or one that is not installed.
+    """
+    installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
+    name = os.environ.setdefault("KERAS_BACKEND", next(iter(installed), BACKENDS[0]))
+    if name not in BACKENDS:
+        raise UserError(f"KERAS_BACKEND={name} is none of {', '.join(BACKENDS)}")
+    if name not in installed:
+        raise UserError(f"{name} is not installed; run: pip install -e '.[{name}]'")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    if deterministic:
+        os.environ.update(_ONE_THREAD)
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_ONE_THREAD_XLA}"
+
+
+def configure(seed: int = 0, dtype: str = "float32", deterministic: bool = False) -> None:
+    """Seeds, precision and determinism of Keras, once it may be imported."""
+    with _quiet():
+        import keras
+        import keras_hub  # noqa: F401
+        import tensorflow as tf
+
+        if backend() != "tensorflow":  # it feeds the data then, and needs no GPU for that
+            tf.config.set_visible_devices([], "GPU")
+
+    keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy(dtype)
+    if not deterministic:
+        return
+    if backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    if backend() == "torch":
+        import torch
+
+        torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(True)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps from the screen what TensorFlow's C++ says of each machine while it is loaded."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as null:
+        os.dup2(null.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def distribute(distribution: str) -> contextlib.AbstractContextManager:
+    """The scope in which models are built and trained.
+
+    On jax, processes on several hosts join where Keras's own variables are set:
+    `KERAS_DISTRIBUTION_JOB_ADDRESSES`, `_NUM_PROCESSES` and `_PROCESS_ID`.
+
+    Args:
+        distribution: `"none"`, or `"data"` to share each batch among all devices.
+
+    Raises:
+        UserError: the backend cannot.
+    """
+    if distribution == "none":
+        return contextlib.nullcontext()
+    if backend() == "torch":
+        raise UserError(
+            "--distribution data: Keras distributes on jax and tensorflow, not on torch; "
+            "set KERAS_BACKEND, or leave it out"
+        )
+    if backend() == "tensorflow":
+        import tensorflow as tf
+
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices]).scope()
+    import keras
+
+    if "KERAS_DISTRIBUTION_NUM_PROCESSES" in os.environ:
+        keras.distribution.initialize()
+    return keras.distribution.DataParallel().scope()
+
+
+def backend() -> str:
+    """The name of Keras's backend, which need not be loaded for it."""
+    return os.environ["KERAS_BACKEND"]
+
+
+def jit_compile() -> bool | str:
+    """What `compile` is told. Keras leaves XLA out on TensorFlow where there is only a CPU, and
+    recurrent models train at half the speed then."""
+    return True if backend() == "tensorflow" else "auto"
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes files, of several on jax."""
+    return os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", "0") == "0"
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the libraries that have a say in a result."""
+    found = {"python": platform.python_version(), "backend": backend()}
+    for name in ("keras", "keras-hub", "tokenizers", "numpy", *BACKENDS):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def hardware() -> str:
+    """What the backend computes on, in a few words."""
+    if backend() == "torch":
+        import torch
+
+        devices = ["gpu"] * torch.cuda.device_count()
+    else:
+        import keras
+
+        devices = [name.split(":")[0] for name in keras.distribution.list_devices()]
+    accelerators = [name for name in devices if name != "cpu"]
+    cores = f"{os.cpu_count()} cores {platform.machine()}"
+    return f"{cores}, {len(accelerators)} {accelerators[0]}" if accelerators else cores
+
+
+def command() -> str:
+    """The command line, as one would type it."""
+    return f"KERAS_BACKEND={backend()} python {' '.join(sys.argv)}"
+
+
+@contextlib.contextmanager
+def one_line_errors(interrupted: str = "stopped"):
+    """What a program runs in: a mistake of the user's ends it with one line and status 1."""
+    try:
+        yield
+    except (UserError, DataError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print(f"\n{interrupted}", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,177 @@
+"""Scores a language model: python training/evaluate.py PRESET_OR_RUN [options]
+
+Every token of the part counts once, each <eos> too, given what the model can know of the tokens
+before it: over one long text a state of fixed size is carried through the whole of it, a model
+without one sees overlapping windows, and each of many short texts is by itself.
+"""
+
+import math
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from training import environment, inputs
+from training.data.pipelines import Planner
+from training.recipe import Texts
+
+Scores = dict[str, float]
+
+
+def scorer(backbone, planner: Planner, characters: int) -> Callable[[], Scores]:
+    """A function that scores a model as it is at the time of each call.
+
+    Args:
+        backbone: the model.
+        planner: of whose first pass each target counts.
+        characters: of the text that the targets are, for the bits per character.
+
+    Returns:
+        A function that gives `nats` (mean negative log-likelihood of a token), `perplexity`,
+        `bits_per_character`, and `top_1` and `top_5` accuracy from 0 to 1.
+    """
+    from training import carried, losses
+
+    model = carried.wrap(backbone, planner)
+    model.compile(
+        loss=losses.cross_entropy(),
+        weighted_metrics=losses.metrics(),
+        jit_compile=environment.jit_compile(),
+    )
+    steps = planner.steps_per_pass
+
+    def score() -> Scores:
+        batches = carried.dataset(planner, stop=steps)
+        logs = model.evaluate(batches, steps=steps, verbose=0, return_dict=True)
+        return _scores(logs, planner, characters)
+
+    return score
+
+
+def adapt(backbone, planner: Planner, characters: int, learning_rate: float) -> Scores:
+    """Dynamic evaluation: the model goes on learning from what it has been scored on.
+
+    Tomas Mikolov et al., "Recurrent neural network based language model", 2010, section 2: after
+    each batch one step of stochastic gradient descent. A batch is scored before its step. Without
+    dropout. The weights of the model change.
+
+    Args:
+        backbone, planner, characters: as for `scorer`; the paper has one row.
+        learning_rate: the paper's alpha, 0.1.
+    """
+    import keras
+
+    from training import carried, losses
+
+    class Adapting(keras.Model):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def call(self, inputs):
+            return self.model(inputs, training=False)
+
+    model = Adapting(carried.wrap(backbone, planner))
+    model.compile(
+        optimizer=keras.optimizers.SGD(learning_rate),
+        loss=losses.cross_entropy(),
+        weighted_metrics=losses.metrics(),
+        jit_compile=environment.jit_compile(),
+    )
+    steps = planner.steps_per_pass
+    batches = carried.dataset(planner, stop=steps)
+    history = model.fit(batches, steps_per_epoch=steps, verbose=0).history
+    return _scores({name: values[-1] for name, values in history.items()}, planner, characters)
+
+
+def _scores(logs, planner: Planner, characters: int) -> Scores:
+    nats = logs["nats"]
+    return {
+        "nats": nats,
+        "perplexity": math.exp(min(nats, 700.0)),
+        "bits_per_character": nats / math.log(2) * planner.targets_per_pass / characters,
+        "top_1": logs["top_1"],
+        "top_5": logs["top_5"],
+    }
+
+
+# === Command line ===
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to score, on what, and how."""
+
+    model: tyro.conf.Positional[str]
+    """A run directory, a preset directory, or a preset's name."""
+    texts: tyro.conf.OmitArgPrefixes[Texts]
+    part: Literal["train", "valid", "test"] = "test"
+    """Part of the data."""
+    rows: int | None = None
+    """Rows a batch; None for 64, or for 1 where a state is carried, which nothing breaks then."""
+    window: int = 64
+    """Tokens a row of one long text; for a model that carries no state, all that it sees."""
+    stride: int | None = None
+    """Without a carried state, how many tokens each window adds; None for half a window."""
+    dynamic: float | None = None
+    """Dynamic evaluation: go on learning from what has been scored, at this learning rate."""
+    dtype: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """Keras's dtype policy."""
+
+
+def exact(data: inputs.Inputs, part: str, network, window: int, rows=None, stride=None) -> Planner:
+    """The batches in which each token is given the most that the model can know before it."""
+    from training import carried
+
+    carries = carried.can_carry(network)
+    rows = rows or (1 if carries and data.corpus.kind == "stream" else 64)
+    return data.held_out(part, carries, rows, window, stride or max(1, window // 2))
+
+
+def main() -> None:
+    """Prints the scores that the command line asks for."""
+    first = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    recipe = Path(first) / "recipe.toml"
+    default = Options(model=tyro.MISSING, texts=Texts(data=tyro.MISSING))
+    if recipe.is_file():  # the defaults are what the model was trained on
+        saved = tomllib.loads(recipe.read_text(encoding="utf-8"))
+        texts = {field.name: saved[field.name] for field in fields(Texts) if field.name in saved}
+        default = Options(model=tyro.MISSING, texts=Texts(**texts), window=saved["window"])
+    options = tyro.cli(Options, default=default, description=__doc__)
+    corpus = inputs.read(options.texts)
+    environment.prepare()
+    environment.configure(dtype=options.dtype)
+    import zoo
+
+    folder = Path(options.model)
+    task = zoo.load(str(folder / "preset" if (folder / "preset").is_dir() else options.model))
+    source = getattr(task.preprocessor, "source_tokenizer", None)
+    tokenizer = task.preprocessor.tokenizer.tokenizer
+    data = inputs.Inputs(corpus, tokenizer, source.tokenizer if source else tokenizer)
+    planner = exact(
+        data,
+        options.part,
+        task.backbone.network,
+        **{name: getattr(options, name) for name in ("window", "rows", "stride")},
+    )
+    characters = data.characters(options.part)
+    if options.dynamic is None:
+        scores = scorer(task.backbone, planner, characters)()
+    else:
+        scores = adapt(task.backbone, planner, characters, options.dynamic)
+    print(
+        f"{options.model} on the {options.part} part of {corpus.name} (split {corpus.split}, "
+        f"sha256 {corpus.hash[:12]})"
+    )
+    print(f"{planner.targets_per_pass} tokens of {tokenizer}, each <eos> counted")
+    for name, value in scores.items():
+        print(f"{name:<19} {value:.4f}")
+
+
+if __name__ == "__main__":
+    with environment.one_line_errors():
+        main()

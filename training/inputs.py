@@ -1,0 +1,206 @@
+"""What a run reads: texts, tokenizers, and for each part of the data the batches of any step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.data.corpora import Corpus, load_corpus, load_files
+from training.data.pipelines import (
+    Batch,
+    Ids,
+    Pairs,
+    Planner,
+    Sequences,
+    Streams,
+    Windows,
+    token_stream,
+    tokenize,
+)
+from training.recipe import Data, Texts, UserError
+from zoo import tokenizers
+from zoo.tokenizers import EOS_ID, Tokenizer
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A corpus and its tokenizers.
+
+    Attributes:
+        corpus: the texts.
+        tokenizer: of the texts, or of a translation's target.
+        source_tokenizer: of a translation's source; otherwise None.
+    """
+
+    corpus: Corpus
+    tokenizer: Tokenizer
+    source_tokenizer: Tokenizer | None = None
+
+    def training(self, options: Data, seed: int, carried: bool) -> Sequences | Streams | Windows:
+        """The batches to train on, shuffled.
+
+        Args:
+            options: sizes, and what is left out.
+            seed: of the order.
+            carried: for one long text, that each row goes on where it was in the last batch.
+
+        Raises:
+            DataError: the part has no text, or none that is short enough.
+        """
+        rows = self._rows("train")
+        if self.corpus.kind == "stream":
+            if carried:
+                return Streams(rows[0], options.batch_size, options.window)
+            return Windows(
+                rows[0],
+                options.batch_size,
+                options.window,
+                order="random" if options.crops == "random" else "shuffled",
+                seed=seed,
+            )
+        texts = list(zip(*rows))
+        if options.max_length:  # an <eos> counts
+            texts = [text for text in texts if max(map(len, text)) < options.max_length]
+        lengths = [max(map(len, text)) + 1 for text in texts]
+        shares = np.arange(1, options.buckets + 1) / options.buckets
+        boundaries = {int(np.quantile(lengths, share)) for share in shares} if texts else {1}
+        return self._planner(
+            *([text[i] for text in texts] for i in range(len(rows))),
+            batch_size=None if options.batch_tokens else options.batch_size,
+            batch_tokens=options.batch_tokens,
+            boundaries=sorted(boundaries),
+            seed=seed,
+        )
+
+    def held_out(
+        self, part: str, carried: bool, batch_size: int, window: int, stride: int | None = None
+    ) -> Planner:
+        """The batches of a part in order, each token once.
+
+        Args:
+            part: `"valid"` or `"test"`.
+            carried: as for training.
+            batch_size: rows.
+            window: for one long text, tokens a row.
+            stride: for one long text without a carried state, the tokens that each window adds;
+                by default all of it.
+
+        Raises:
+            DataError: the part has no text.
+        """
+        rows = self._rows(part)
+        if self.corpus.kind != "stream":
+            return self._planner(*rows, batch_size=batch_size, shuffle=False)
+        if carried:
+            return Streams(rows[0], batch_size, window)
+        return Strided(rows[0], batch_size, window, stride or window)
+
+    @property
+    def _planner(self) -> Callable[..., Sequences]:
+        return Pairs if self.corpus.kind == "pairs" else Sequences
+
+    def characters(self, part: str) -> int:
+        """Characters of a part, line ends included: what bits per character are counted by.
+
+        The `<eos>` after each of many short texts stands for a line end. Of a translation, the
+        target counts.
+        """
+        texts = getattr(self.corpus, part)
+        if self.corpus.kind == "stream":
+            return sum(map(len, texts))
+        return sum(len(text if isinstance(text, str) else text[1]) + 1 for text in texts)
+
+    def sequences(self, part: str) -> list[Ids]:
+        """The token ids of each text, an `<eos>` before and after it; a long text is one."""
+        eos, rows = np.array([EOS_ID], "int32"), self._rows(part)[-1]
+        if self.corpus.kind == "stream":
+            return [np.concatenate([eos, rows])]
+        return [np.concatenate([eos, row, eos]) for row in rows]
+
+    def prompts(self, number: int, text: str = "") -> list[str]:
+        """What samples begin with: a text, or, to be translated where none is given, valid ones."""
+        sources = self.corpus.valid if self.corpus.kind == "pairs" and not text else []
+        return [source for source, _ in sources[:number]] or [text] * number
+
+    def _rows(self, part: str) -> list:
+        """Token ids: `[stream]`, `[texts]` or `[sources, targets]`."""
+        texts = getattr(self.corpus, part)
+        if self.corpus.kind == "stream":
+            return [token_stream(self.tokenizer, texts)]
+        if self.corpus.kind == "lines":
+            return [tokenize(self.tokenizer, texts)]
+        assert self.source_tokenizer
+        return [
+            tokenize(self.source_tokenizer, [source for source, _ in texts]),
+            tokenize(self.tokenizer, [target for _, target in texts]),
+        ]
+
+
+class Strided(Planner):
+    """Overlapping windows over one long text, for a model that carries no state.
+
+    Window `i` ends with target `(i + 1) * stride`; its last `stride` targets count, the rest is
+    what the model knows of the text before them.
+
+    Args:
+        stream: the targets, `(tokens,)`, as `token_stream` gives them.
+        batch_size: windows a batch.
+        window: tokens a window.
+        stride: from 1 (each token is given a full window) to `window` (windows side by side).
+    """
+
+    def __init__(self, stream: Ids, batch_size: int, window: int, stride: int):
+        if not 1 <= stride <= window:
+            raise UserError(f"--stride must be from 1 to the window of {window}, not {stride}")
+        self.window, self.stride, self.batch_size = window, stride, batch_size
+        self.targets_per_pass = len(stream)
+        self.steps_per_pass = -(-len(stream) // (stride * batch_size))
+        # What stands behind the end only fills the last windows.
+        self._targets = np.concatenate([stream, np.full(window * batch_size, EOS_ID, "int32")])
+        self._inputs = np.concatenate([np.array([EOS_ID], "int32"), self._targets[:-1]])
+
+    def batch(self, step: int) -> Batch:
+        windows = step * self.batch_size + np.arange(self.batch_size)
+        ends = (windows + 1) * self.stride
+        starts = np.minimum(np.maximum(ends - self.window, 0), self.targets_per_pass)
+        positions = starts[:, None] + np.arange(self.window)
+        counts = (positions >= ends[:, None] - self.stride) & (positions < ends[:, None])
+        counts &= positions < self.targets_per_pass
+        x, y = self._inputs[positions], self._targets[positions]
+        return {"token_ids": x}, y, counts.astype("float32")
+
+    @property
+    def _shape(self):
+        return self.batch_size, self.window
+
+
+def load(options: Data) -> Inputs:
+    """Reads the texts and makes tokenizers from the training part.
+
+    Raises:
+        DataError: the data is missing or damaged.
+        UserError: an option does not fit it.
+    """
+    corpus = read(options)
+    if not corpus.train:
+        raise UserError(f"{corpus.name} leaves no text to train on")
+    texts, source_tokenizer = corpus.train, None
+    try:
+        if corpus.kind == "pairs":
+            sources, texts = ([pair[side] for pair in corpus.train] for side in (0, 1))
+            size = options.source_vocabulary_size or options.vocabulary_size
+            source_tokenizer = tokenizers.train(options.tokenizer, sources, size)
+        tokenizer = tokenizers.train(options.tokenizer, texts, options.vocabulary_size)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    return Inputs(corpus, tokenizer, source_tokenizer)
+
+
+def read(options: Texts) -> Corpus:
+    """The texts that the options name."""
+    if options.train:
+        return load_files(options.train, options.valid, options.test, options.kind or "stream")
+    if options.valid or options.test:
+        raise UserError("--valid and --test need --train beside them")
+    fractions = options.fractions
+    return load_corpus(options.data, split=options.split, kind=options.kind, fractions=fractions)

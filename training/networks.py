@@ -1,0 +1,54 @@
+"""From a recipe's `[model]` table to a task."""
+
+import importlib
+from dataclasses import asdict
+from typing import Any
+
+from training.data.pipelines import Sequences, Streams, Windows
+from training.inputs import Inputs
+from training.recipe import ARCHITECTURES, UserError
+from zoo.backbone import Backbone, EncoderDecoder, EncoderDecoderBackbone
+from zoo.preprocessing import CausalLMPreprocessor, PresetTokenizer, Seq2SeqLMPreprocessor
+from zoo.tasks import CausalLM, Seq2SeqLM
+
+
+def make(options: Any, data: Inputs):
+    """A new task, its vocabulary sizes those of the tokenizers.
+
+    Args:
+        options: `architecture`, and the keywords of its constructor.
+        data: whose tokenizers are used.
+
+    Raises:
+        UserError: the values are not what the architecture takes, or it is not for such data.
+    """
+    arguments = asdict(options)
+    module, name = ARCHITECTURES[arguments.pop("architecture")].split(":")
+    cls = getattr(importlib.import_module(module), name)
+    source = data.source_tokenizer
+    if issubclass(cls, EncoderDecoder) != bool(source):
+        given, read = ("pairs of texts", "single texts")[:: 1 if source else -1]
+        raise UserError(f"the data has {given}, and {options.architecture} reads {read}")
+    sizes = {"vocabulary_size": data.tokenizer.vocabulary_size}
+    if source:
+        sizes["source_vocabulary_size"] = source.vocabulary_size
+    try:
+        network = cls(**sizes, **arguments)
+        backbone = EncoderDecoderBackbone(network) if source else Backbone(network)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"model: {error}") from None
+    tokenizer = PresetTokenizer(data.tokenizer)
+    if not source:
+        return CausalLM(backbone, CausalLMPreprocessor(tokenizer))
+    reader = PresetTokenizer(source, config_file="source_tokenizer.json")
+    return Seq2SeqLM(backbone, Seq2SeqLMPreprocessor(tokenizer, source_tokenizer=reader))
+
+
+def check_length(network, planner: Sequences | Streams | Windows) -> None:
+    """Raises `UserError` where the rows of a planner are longer than a network can read."""
+    longest = planner.boundaries[-1] if isinstance(planner, Sequences) else planner.window
+    if network.max_length and longest > network.max_length:
+        raise UserError(
+            f"rows have up to {longest} tokens and --model.max-sequence-length is "
+            f"{network.max_length}: raise that, or lower --window or --max-length"
+        )

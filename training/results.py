@@ -1,0 +1,80 @@
+"""What a run leaves for tables: one CSV row, and curves."""
+
+import csv
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from training.recipe import UserError
+
+PARTS = ("train", "valid", "test")
+METRICS = ("nats", "perplexity", "bits_per_character", "top_1", "top_5")
+
+COLUMNS = (
+    *("run", "architecture", "backend", "data", "split", "data_sha256", "tokenizer"),
+    *("vocabulary_size", "parameters", "seed", "epochs", "steps"),
+    *(f"{part}_{metric}" for part in PARTS for metric in METRICS),
+    *("seconds", "hardware", "date", "command"),
+)
+"""Of every row. `nats` is the mean negative log-likelihood of a token, each `<eos>` counted, of the
+saved weights, as training/evaluate.py finds it; `seconds` are those of the training alone."""
+
+
+def show(scores: dict[str, float]) -> str:
+    """Scores in a line."""
+    return (
+        f"{scores['nats']:.4f} nats a token, perplexity {scores['perplexity']:.2f}, "
+        f"{scores['bits_per_character']:.3f} bits a character, "
+        f"top-1 {scores['top_1']:.1%}, top-5 {scores['top_5']:.1%}"
+    )
+
+
+def append(path: Path, row: dict[str, Any]) -> None:
+    """Adds a row to a CSV file, which it makes where there is none.
+
+    Raises:
+        UserError: the file has other columns.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = ",".join(COLUMNS)
+    if path.exists() and path.open(encoding="utf-8").readline().rstrip("\n") != header:
+        raise UserError(f"{path} has other columns than a row of results: name another file")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    if not path.exists():
+        writer.writeheader()
+    writer.writerow({name: _rounded(value) for name, value in row.items()})
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text.getvalue())
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes rows of the same keys as CSV, under a temporary name first."""
+    temporary = path.with_name(f"{path.name}.part")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(temporary, path)
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draws the training and the validation loss over the steps, and the learning rate, as PNG."""
+    from matplotlib.figure import Figure  # not pyplot, which looks for a screen
+
+    steps = [row["step"] for row in rows]
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    above.plot(steps, [row["loss"] for row in rows], label="training")
+    above.plot(steps, [row["val_nats"] for row in rows], label="validation")
+    above.set_ylabel("nats a token")
+    above.legend()
+    below.plot(steps, [row["learning_rate"] for row in rows])
+    below.set_ylabel("learning rate")
+    below.set_xlabel("step")
+    figure.savefig(path)
