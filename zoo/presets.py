@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-_HERE = Path(__file__).parent / "presets"
+DIRECTORY = Path(__file__).parent / "presets"
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ class Preset:
     where: str
     description: str
     score: str
+
+
+def _own(name: str, description: str, score: str) -> dict[str, Preset]:
+    return {name: Preset(str(DIRECTORY / name), description, score)}
 
 
 PRESETS: dict[str, Preset] = {}
