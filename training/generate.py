@@ -1,4 +1,4 @@
-"""Writes texts with a language model: python training/generate.py PRESET [--prompt TEXT] [options]"""
+"""Writes texts with a language model: python training/generate.py PRESET [options]"""
 
 import sys
 from dataclasses import dataclass

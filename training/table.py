@@ -1,6 +1,6 @@
-"""Tables and pictures of results: python training/table.py training/results/names.csv [--picture PNG]
+"""Tables and pictures of results: python training/table.py CSV [--picture PNG]
 
-Prints one line a run in Markdown, best test score last, with the command that makes it.
+Prints one line a run in Markdown, the best test score last, with the command that makes it.
 """
 
 import csv

@@ -9,7 +9,7 @@ from keras import ops
 def sinusoids(positions, width):
     """PE(pos, 2i) = sin(pos / 10000^(2i/width)), PE(pos, 2i+1) = cos(the same).
 
-    Vaswani et al. 2017, section 3.5, with the sines in the first half and the cosines in the second.
+    Vaswani et al. 2017, section 3.5, with all sines before all cosines.
 
     Args:
         positions: `(batch, time)` int.

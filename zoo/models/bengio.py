@@ -1,7 +1,7 @@
 """Neural probabilistic language model.
 
-Yoshua Bengio, Rejean Ducharme, Pascal Vincent and Christian Jauvin, "A Neural Probabilistic Language
-Model", Journal of Machine Learning Research 3, 2003.
+Yoshua Bengio, Rejean Ducharme, Pascal Vincent and Christian Jauvin, "A Neural Probabilistic
+Language Model", Journal of Machine Learning Research 3, 2003.
 """
 
 import keras

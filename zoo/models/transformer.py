@@ -340,5 +340,5 @@ CONFIGURATIONS = {
         "dropout": 0.1,
     },
 }
-"""The sizes of makemore and nanoGPT, of GPT (Radford et al. 2018, section 4.1), and of the base model
-of Vaswani et al. 2017 (table 3) without its encoder."""
+"""The sizes of makemore and nanoGPT, of GPT (Radford et al. 2018, section 4.1), and of the base
+model of Vaswani et al. 2017 (table 3) without its encoder."""
