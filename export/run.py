@@ -29,7 +29,7 @@ def main(arguments: Arguments) -> None:
     from export.exporter import ExportError, export
 
     try:
-        manifest = export(preset_of(arguments.model), arguments.to)
+        manifest = export(arguments.model, arguments.to)
     except (ExportError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     size = sum(path.stat().st_size for path in arguments.to.rglob("*") if path.is_file())
@@ -38,12 +38,6 @@ def main(arguments: Arguments) -> None:
         f"{arguments.to}: {manifest['architecture']}, {size / 1e6:.1f} MB, "
         f"within {largest:.0e} of Keras, greedy texts equal"
     )
-
-
-def preset_of(model: str) -> str:
-    """What `zoo.load` takes: a run keeps its model in a preset of its own."""
-    inside = Path(model) / "preset"
-    return str(inside) if inside.is_dir() else model
 
 
 if __name__ == "__main__":

@@ -15,9 +15,11 @@ from typing import Literal
 
 import tyro
 
+import zoo
 from training import environment, inputs
 from training.data.pipelines import Planner
 from training.recipe import Texts
+from zoo import presets
 
 Scores = dict[str, float]
 
@@ -134,21 +136,20 @@ def exact(data: inputs.Inputs, part: str, network, window: int, rows=None, strid
 
 def main() -> None:
     """Prints the scores that the command line asks for."""
-    first = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    recipe = Path(first) / "recipe.toml"
+    first = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    recipe = presets.find(first) / "recipe.toml" if first else Path()
     default = Options(model=tyro.MISSING, texts=Texts(data=tyro.MISSING))
     if recipe.is_file():  # the defaults are what the model was trained on
         saved = tomllib.loads(recipe.read_text(encoding="utf-8"))
+        saved = {name: tuple(x) if isinstance(x, list) else x for name, x in saved.items()}
         texts = {field.name: saved[field.name] for field in fields(Texts) if field.name in saved}
         default = Options(model=tyro.MISSING, texts=Texts(**texts), window=saved["window"])
     options = tyro.cli(Options, default=default, description=__doc__)
     corpus = inputs.read(options.texts)
     environment.prepare()
     environment.configure(dtype=options.dtype)
-    import zoo
 
-    folder = Path(options.model)
-    task = zoo.load(str(folder / "preset" if (folder / "preset").is_dir() else options.model))
+    task = zoo.load(options.model)
     source = getattr(task.preprocessor, "source_tokenizer", None)
     tokenizer = task.preprocessor.tokenizer.tokenizer
     data = inputs.Inputs(corpus, tokenizer, source.tokenizer if source else tokenizer)

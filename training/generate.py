@@ -1,12 +1,12 @@
 """Writes texts with a language model: python training/generate.py PRESET [options]"""
 
-import sys
 from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
 
 import zoo
+from training import environment
 from zoo import decoding
 
 
@@ -34,6 +34,7 @@ class Arguments:
 
 def main() -> None:
     arguments = tyro.cli(Arguments, description=Arguments.__doc__)
+    environment.prepare()
     options = [
         decoding.Options(
             max_tokens=arguments.max_tokens,
@@ -52,7 +53,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with environment.one_line_errors():
         main()
-    except ValueError as error:
-        sys.exit(f"error: {error}")

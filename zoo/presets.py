@@ -42,38 +42,60 @@ def list_presets() -> dict[str, Preset]:
     return dict(PRESETS)
 
 
+class PresetError(ValueError):
+    """There is no such preset, or it is not one that may be loaded; the message is one line."""
+
+
+def find(name) -> Path:
+    """The directory of a preset on this machine.
+
+    Args:
+        name: a name of `list_presets()`, a preset directory, or the directory of a training run,
+            which keeps its model in `preset/`.
+
+    Raises:
+        PresetError: there is none.
+    """
+    where = Path(PRESETS[str(name)].where if str(name) in PRESETS else name)
+    for directory in (where / "preset", where):
+        if (directory / "task.json").is_file():
+            return directory
+    near = difflib.get_close_matches(str(name), PRESETS, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise PresetError(
+        f"no preset {str(name)!r}: neither a name of zoo.list_presets() nor a directory with a "
+        f"task.json{hint}"
+    )
+
+
 def load(name, **kwargs):
     """Loads a pretrained task.
 
     Args:
-        name: a name of `list_presets()`, a preset directory, or a handle such as `hf://user/model`.
+        name: what `find` takes, or a handle that KerasHub resolves, such as `hf://user/model`.
         kwargs: passed on to KerasHub's `from_preset`, such as `dtype`.
 
     Returns:
         The task, `zoo.tasks.CausalLM` or `Seq2SeqLM`.
 
     Raises:
-        ValueError: there is no such preset, or its files name a class that is not the zoo's.
+        PresetError: there is no such preset, or its files name a class that is not the zoo's.
     """
-    where = str(PRESETS[name].where if name in PRESETS else name)
-    if "://" not in where and not (Path(where) / "task.json").is_file():
-        near = difflib.get_close_matches(where, PRESETS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(
-            f"no preset {where!r}: neither a name of zoo.list_presets() nor a directory with a "
-            f"task.json{hint}"
-        )
+    where = PRESETS[name].where if name in PRESETS else str(name)
+    directory = None if "://" in where else find(name)
     import keras
     import keras_hub
 
     import zoo.tasks  # noqa: F401 - registers the classes of the zoo
 
-    if "://" in where:
+    if directory is None:
         return keras_hub.models.CausalLM.from_preset(where, **kwargs)
-    for file in Path(where).glob("*.json"):
-        _refuse_foreign_classes(json.loads(file.read_text(encoding="utf-8")), file)
-    task = json.loads((Path(where) / "task.json").read_text(encoding="utf-8"))
-    return keras.saving.get_registered_object(task["registered_name"]).from_preset(where, **kwargs)
+    configurations = {path: json.loads(path.read_bytes()) for path in directory.glob("*.json")}
+    for path, configuration in configurations.items():
+        _refuse_foreign_classes(configuration, path)
+    task = configurations[directory / "task.json"]
+    cls = keras.saving.get_registered_object(task["registered_name"])
+    return cls.from_preset(str(directory), **kwargs)
 
 
 def _refuse_foreign_classes(config, file):
@@ -84,7 +106,7 @@ def _refuse_foreign_classes(config, file):
         ours = registered.startswith("zoo>") and keras.saving.get_registered_object(registered)
         policy = (config.get("module"), config["class_name"]) == ("keras", "DTypePolicy")
         if not (ours or policy):
-            raise ValueError(
+            raise PresetError(
                 f"{file}: refused to load {config['class_name']!r}: no class of the zoo"
             )
     for value in config.values() if isinstance(config, dict) else config:

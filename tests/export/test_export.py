@@ -11,7 +11,6 @@ import pytest
 from keras import ops
 
 from export.exporter import ExportError, export, export_all
-from export.run import preset_of
 from zoo.backbone import Backbone
 from zoo.decoding import Options, Request, generate
 from zoo.models.lstm import LSTMLanguageModel
@@ -135,9 +134,3 @@ def test_the_command_line_says_what_is_wrong_in_one_line(tmp_path):
     assert ran.stderr.startswith("error: no preset 'lstm_nmaes'")
     assert len(ran.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
-
-
-def test_a_run_keeps_its_model_in_a_preset(tmp_path):
-    (tmp_path / "run" / "preset").mkdir(parents=True)
-    assert preset_of(str(tmp_path / "run")) == str(tmp_path / "run" / "preset")
-    assert preset_of("lstm_names") == "lstm_names"

@@ -85,3 +85,10 @@ def test_an_unknown_name_is_refused_in_one_line(monkeypatch):
     monkeypatch.setitem(presets.PRESETS, "lstm_names", presets.Preset("x", "", ""))
     with pytest.raises(ValueError, match=r"^no preset 'lstm_name': .*; did you mean lstm_names\?$"):
         zoo.load("lstm_name")
+
+
+def test_a_run_keeps_its_model_in_a_preset(tmp_path):
+    inside = tmp_path / "run" / "preset"
+    inside.mkdir(parents=True)
+    (inside / "task.json").touch()
+    assert presets.find(tmp_path / "run") == presets.find(inside) == inside
