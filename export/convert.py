@@ -125,11 +125,30 @@ def tokenizers_of(task) -> tuple[Tokenizer, Tokenizer | None]:
 
 
 def write_onnx(function: Function, path: Path) -> None:
-    """Converts a function to a graph."""
+    """Converts a function to a graph.
+
+    Raises:
+        ValueError: an operation of it is none of ONNX's.
+    """
     traced = tf.function(function.function, input_signature=function.signature)
-    model, _ = tf2onnx.convert.from_function(traced, function.signature, opset=_OPSET)
-    onnx.checker.check_model(model)
+    model, _ = tf2onnx.convert.from_function(
+        traced, function.signature, opset=_OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
+    )
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise ValueError(f"{path.name} cannot be made: {str(error).splitlines()[0]}") from None
     onnx.save(model, path)
+
+
+def _erfc(graph, node, name, arguments):
+    """erfc(x) = 1 - erf(x), which is in GELU; ONNX has no operator of its own for it."""
+    described = {"shapes": node.output_shapes, "dtypes": node.output_dtypes}
+    inputs, outputs = node.input, node.output
+    graph.remove_node(name)
+    (one,) = graph.make_const(f"{name}/one", np.ones((), "float32")).output
+    (erf,) = graph.make_node("Erf", inputs, **described).output
+    graph.make_node("Sub", [one, erf], outputs=outputs, name=name, **described)
 
 
 def write_saved_model(backbone, functions: dict[str, Function], path: Path) -> None:
@@ -157,6 +176,7 @@ def write_manifest(network, directory: Path) -> None:
         "format_version": FORMAT_VERSION,
         "architecture": type(network).__name__,
         "vocabulary_size": network.vocabulary_size,
+        "max_length": network.max_length,
         "special_ids": {token: i for i, token in enumerate(SPECIAL_TOKENS)},
         "state": [dataclasses.asdict(leaf) for leaf in network.state_spec],
         "versions": {name: version(name) for name in _VERSIONS},

@@ -48,6 +48,7 @@ class Bundle:
     Attributes:
         manifest: the content of `manifest.json`.
         state_spec: the leaves of the state.
+        max_length: most tokens of a sequence, `None` where there is no bound.
         tokenizer: of the text.
         source_tokenizer: of the source; `None` for a language model, which has no source.
 
@@ -59,6 +60,7 @@ class Bundle:
     def __init__(self, directory, threads: int = 1):
         self._directory = Path(directory)
         self.manifest, self.state_spec, files = self._read_manifest()
+        self.max_length: int | None = self.manifest.get("max_length")
         self._decode = self._session("decode.onnx", threads)
         self._encode = self._session("encode.onnx", threads) if "encode.onnx" in files else None
         self.tokenizer = Tokenizer.load(self._checked("tokenizer.json"))

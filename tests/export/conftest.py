@@ -1,7 +1,6 @@
-"""One language model and one translator, trained, saved and exported once a run."""
+"""Two language models and a translator, trained, saved and exported once a run."""
 
 import os
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,8 +14,8 @@ PAIRS = {
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
-    """By name, `lstm` and `sutskever`: the `task` as loaded from its preset, its `bundle`, and the
-    `preset` and the `directory` of the two."""
+    """By name, `lstm`, `transformer` and `sutskever`: the `task` as loaded from its preset, its
+    `bundle`, and the bundle's `directory`."""
     from filelock import FileLock
 
     import zoo
@@ -26,7 +25,7 @@ def exported(tmp_path_factory):
     # Processes of one run share what the first of them makes.
     root = tmp_path_factory.getbasetemp()
     root = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "exported"
-    makers = {"lstm": language_model, "sutskever": translator}
+    makers = {"lstm": lstm, "transformer": transformer, "sutskever": translator}
     with FileLock(f"{root}.lock"):
         if not root.exists():
             for name, make in makers.items():
@@ -35,24 +34,42 @@ def exported(tmp_path_factory):
     return {
         name: SimpleNamespace(
             task=zoo.load(root / "presets" / name),
-            preset=root / "presets" / name,
             bundle=Bundle(root / "bundles" / name),
-            directory=Path(root / "bundles" / name),
+            directory=root / "bundles" / name,
         )
         for name in makers
     }
 
 
-def language_model():
-    from zoo.backbone import Backbone
+def lstm():
     from zoo.models.lstm import LSTMLanguageModel
+
+    return language_model(LSTMLanguageModel, units=32, skip_connections=True)
+
+
+def transformer():
+    """With what is hardest to convert: a cache, and exact GELU."""
+    from zoo.models.transformer import TransformerLanguageModel
+
+    return language_model(
+        TransformerLanguageModel,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=32,
+        max_sequence_length=48,
+        activation="gelu",
+    )
+
+
+def language_model(network, **sizes):
+    from zoo.backbone import Backbone
     from zoo.preprocessing import CausalLMPreprocessor, PresetTokenizer
     from zoo.tasks import CausalLM
     from zoo.tokenizers import train_characters
 
     tokenizer = PresetTokenizer(train_characters(TEXTS))
-    network = LSTMLanguageModel(tokenizer.vocabulary_size(), units=32, skip_connections=True)
-    task = CausalLM(Backbone(network), CausalLMPreprocessor(tokenizer, sequence_length=24))
+    backbone = Backbone(network(tokenizer.vocabulary_size(), **sizes))
+    task = CausalLM(backbone, CausalLMPreprocessor(tokenizer, sequence_length=24))
     return fitted(task, TEXTS, epochs=5)
 
 

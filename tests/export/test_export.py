@@ -12,16 +12,16 @@ from keras import ops
 
 from export.exporter import ExportError, export, export_all
 from zoo.backbone import Backbone
-from zoo.decoding import Options, Request, generate
+from zoo.decoding import InvalidOption, Options, Request, generate
 from zoo.models.lstm import LSTMLanguageModel
 from zoo.tasks import CausalLM
 
 pytestmark = pytest.mark.slow
-MODELS = ["lstm", "sutskever"]
+MODELS = ["lstm", "transformer", "sutskever"]
 OPTIONS = {
-    "greedy": Options(max_tokens=30),
-    "sampled": Options(temperature=1.2, seed=5, max_tokens=30),
-    "filtered": Options(temperature=0.9, top_k=8, top_p=0.95, seed=6, max_tokens=30, stop=("t ",)),
+    "greedy": Options(max_tokens=12),
+    "sampled": Options(temperature=1.2, seed=5, max_tokens=12),
+    "filtered": Options(temperature=0.9, top_k=8, top_p=0.95, seed=6, max_tokens=12, stop=("t ",)),
 }
 
 
@@ -62,8 +62,9 @@ def test_what_was_learned_comes_out(exported):
 @pytest.mark.parametrize("name", MODELS)
 def test_names_in_the_graphs(exported, name):
     bundle, directory = exported[name].bundle, exported[name].directory
-    leaves = {leaf.name for leaf in exported[name].task.state_spec}
-    assert {leaf.name for leaf in bundle.state_spec} == leaves
+    assert bundle.state_spec == exported[name].task.state_spec
+    # A graph has no use for a cursor: its caches grow.
+    leaves = {leaf.name for leaf in bundle.state_spec if leaf.kind != "cursor"}
     decode = onnx.load(directory / "decode.onnx").graph
     assert {value.name for value in decode.input} == {"token_ids"} | leaves
     assert {value.name for value in decode.output} == {"logits"} | {f"{n}_out" for n in leaves}
@@ -97,8 +98,17 @@ def test_the_manifest_lists_what_is_there(exported, name):
     assert set(manifest["files"]) == files - {"manifest.json"}
     assert manifest["special_ids"] == {"<pad>": 0, "<eos>": 1, "<unk>": 2}
     differences = manifest["verified"]["largest_differences"]
-    assert set(differences) == {"logits"} | {leaf["name"] for leaf in manifest["state"]}
+    leaves = {leaf["name"] for leaf in manifest["state"] if leaf["kind"] != "cursor"}
+    assert set(differences) == {"logits"} | leaves
     assert max(differences.values()) <= manifest["verified"]["tolerance"]
+
+
+def test_a_bound_on_positions_is_one_on_texts(exported):
+    bundle = exported["transformer"].bundle
+    assert (bundle.max_length, exported["lstm"].bundle.max_length) == (48, None)
+    asked = Request.of(bundle.tokenizer, "the ", options=Options(max_tokens=45))
+    with pytest.raises(InvalidOption, match="max_tokens must be at most 44 after a prompt of 5"):
+        generate(bundle, bundle.tokenizer, [asked])
 
 
 def test_nothing_but_bundles_is_left(exported):

@@ -5,7 +5,7 @@ import pytest
 
 from zoo import contract
 from zoo.contract import Leaf, StateSpec
-from zoo.decoding import Decoder, Options, Request, generate, next_tokens, stream
+from zoo.decoding import Decoder, InvalidOption, Options, Request, generate, next_tokens, stream
 from zoo.decoding.filters import NoPadding, Temperature, TopK, TopP, log_softmax
 from zoo.decoding.rows import Row
 from zoo.decoding.strategies import Sampling
@@ -170,6 +170,23 @@ def test_padding_is_never_written():
     for result in generate(Toy(table), TOKENIZER, requests):
         assert contract.PAD_ID not in result.token_ids
         assert max(result.log_probs) < -1
+
+
+def test_no_text_gets_longer_than_the_model_can_read():
+    model = texts()
+    model.max_length = 6
+    fits = Request((1, 3, 4), options=Options(max_tokens=4))
+    (result,) = generate(model, TOKENIZER, [fits])
+    assert len(result.token_ids) == 4
+    assert next_tokens(model, TOKENIZER, [Request((1, 3, 4, 5, 6, 7))], 1)[0].shape == (1, 1)
+    read = list(model.steps)
+    for request, option in (
+        (Request((1, 3, 4), options=Options(max_tokens=5)), "max_tokens must be at most 4"),
+        (Request((1, 3, 4, 5, 6, 7, 8)), "prompt must be at most 6 tokens"),
+    ):
+        with pytest.raises(InvalidOption, match=option):
+            generate(model, TOKENIZER, [fits, request])
+    assert model.steps == read
 
 
 def test_an_empty_prompt_is_an_error():

@@ -1,13 +1,14 @@
 """The loop: one token a row at every step, for any model, any options, any mixture of rows."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from zoo.contract import PAD_ID, Decodable, best
 from zoo.decoding.filters import NoPadding, log_softmax
+from zoo.decoding.options import InvalidOption, Options
 from zoo.decoding.rows import FinishReason, Piece, Request, Row
 from zoo.decoding.strategies import strategy_of
 
@@ -49,6 +50,9 @@ def generate(model: Decodable, tokenizer, requests: Sequence[Request]) -> list[R
 
     Returns:
         One result a request.
+
+    Raises:
+        InvalidOption: a text may get longer than the model can read.
     """
     pieces: list[list[Piece]] = [[] for _ in requests]
     for piece in stream(model, tokenizer, requests):
@@ -73,7 +77,7 @@ def next_tokens(
         `(ids, log_probs)`, `(requests, k)` each, the most probable first.
     """
     decoder = Decoder(model, tokenizer)
-    decoder.add(requests)
+    decoder.add([replace(request, options=Options(max_tokens=1)) for request in requests])
     logits = decoder.read()
     return best(logits, min(k, logits.shape[1] - 1))  # no request is about padding
 
@@ -97,9 +101,15 @@ class Decoder:
         self._added = 0
 
     def add(self, requests: Sequence[Request]) -> None:
-        """Reads sources and prompts, each prompt but for its last token: the next step reads it."""
+        """Reads sources and prompts, each prompt but for its last token: the next step reads it.
+
+        Raises:
+            InvalidOption: a text may get longer than the model can read.
+        """
         if not requests:
             return
+        for request in requests:
+            self._check_length(len(request.prompt_ids), request.options.max_tokens)
         sources = [request.source_ids for request in requests]
         start = len(requests) if sources[0] is None else _padded(sources)
         state = self._model.start(start)
@@ -111,6 +121,15 @@ class Decoder:
         new = [Row(number, request, self._tokenizer) for number, request in numbered]
         self._added += len(new)
         self._set_rows(self.rows + new)
+
+    def _check_length(self, prompt, max_tokens):
+        limit = getattr(self._model, "max_length", None)
+        if limit and prompt > limit:
+            raise InvalidOption("prompt", f"{prompt} tokens", f"at most {limit} tokens")
+        # The last token that is written is not read.
+        if limit and prompt + max_tokens - 1 > limit:
+            allowed = f"at most {limit - prompt + 1} after a prompt of {prompt} tokens"
+            raise InvalidOption("max_tokens", max_tokens, allowed)
 
     def read(self) -> np.ndarray:
         """Reads the last token of every row: logits of the next one, `(rows, vocabulary_size)`."""
