@@ -70,9 +70,9 @@ def verify(model: Any, reference: Any, tokenizer, source_tokenizer=None) -> dict
         Request(
             (tokenizer.eos_id, *_some(random, _PROMPT_TOKENS, vocabulary_size)),
             (*_some(random, 4, source_size), tokenizer.eos_id) if source_size else None,
-            Options(max_tokens=written),
+            Options(max_tokens=count),
         )
-        for _ in range(2)
+        for count in (written // 2, written)  # so that a row leaves the other
     ]
     texts = [generate(one, tokenizer, requests) for one in (model, reference)]
     for ours, theirs in zip(*texts):

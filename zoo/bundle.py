@@ -46,7 +46,7 @@ class Bundle:
             process than from a second thread.
 
     Attributes:
-        manifest: the content of `manifest.json`.
+        directory, manifest: where it is, and the content of `manifest.json`.
         state_spec: the leaves of the state.
         max_length: most tokens of a sequence, `None` where there is no bound.
         tokenizer: of the text.
@@ -58,7 +58,7 @@ class Bundle:
     """
 
     def __init__(self, directory, threads: int = 1):
-        self._directory = Path(directory)
+        self.directory = Path(directory)
         self.manifest, self.state_spec, files = self._read_manifest()
         self.max_length: int | None = self.manifest.get("max_length")
         self._decode = self._session("decode.onnx", threads)
@@ -114,7 +114,7 @@ class Bundle:
     # === Files ===
 
     def _read_manifest(self) -> tuple[dict, StateSpec, dict[str, str]]:
-        path = self._directory / "manifest.json"
+        path = self.directory / "manifest.json"
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             version = int(manifest["format_version"])
@@ -122,16 +122,16 @@ class Bundle:
                 state_spec = StateSpec(tuple(map(_leaf, manifest["state"])))
                 return manifest, state_spec, manifest["files"]
         except (FileNotFoundError, NotADirectoryError):
-            raise BundleError(f"{self._directory} is no bundle: it has no manifest.json") from None
+            raise BundleError(f"{self.directory} is no bundle: it has no manifest.json") from None
         except (ValueError, KeyError, TypeError):
             raise BundleError(f"{path} is damaged: export the model again") from None
         raise BundleError(
-            f"{self._directory} is of format {version} and this program reads formats up to "
+            f"{self.directory} is of format {version} and this program reads formats up to "
             f"{FORMAT_VERSION}: update the program"
         )
 
     def _checked(self, name: str) -> Path:
-        path = self._directory / name
+        path = self.directory / name
         try:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
