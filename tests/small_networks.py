@@ -1,0 +1,69 @@
+"""Every architecture of the zoo with its options, small: a new model adds its lines here.
+
+The tests that hold for all of them take `SMALL`, from name to a network with weights.
+"""
+
+import numpy as np
+
+from zoo.backbone import Backbone, EncoderDecoderBackbone
+from zoo.models.bengio import BengioLanguageModel
+from zoo.models.bigram import BigramCounts, BigramNetwork
+from zoo.models.elman import ElmanLanguageModel
+from zoo.models.gru import GRULanguageModel
+from zoo.models.lstm import LSTMLanguageModel
+from zoo.models.sutskever import SutskeverEncoderDecoder
+from zoo.models.transformer import TransformerLanguageModel
+
+VOCABULARY_SIZE = 11
+
+# The classes by the options that make a difference to what they compute.
+SMALL = {
+    "bigram_counts": (BigramCounts, {}),
+    "bigram_network": (BigramNetwork, {}),
+    "bengio": (BengioLanguageModel, {"hidden_dim": 8}),
+    "bengio_indirect": (BengioLanguageModel, {"hidden_dim": 8, "direct_connections": False}),
+    "bengio_batch": (BengioLanguageModel, {"hidden_dim": 8, "normalization": "batch"}),
+    "bengio_layer": (BengioLanguageModel, {"hidden_dim": 8, "normalization": "layer"}),
+    "bengio_group": (BengioLanguageModel, {"hidden_dim": 16, "normalization": "group"}),
+    "elman": (ElmanLanguageModel, {"units": 8}),
+    "elman_sigmoid": (ElmanLanguageModel, {"units": 8, "activation": "sigmoid"}),
+    "lstm": (LSTMLanguageModel, {"units": 8}),
+    "lstm_graves": (LSTMLanguageModel, {"units": 8, "skip_connections": True, "peephole": True}),
+    "gru": (GRULanguageModel, {"units": 8, "num_layers": 2}),
+    "gru_reset_before": (GRULanguageModel, {"units": 8, "num_layers": 2, "reset_after": False}),
+    "transformer": (TransformerLanguageModel, {}),
+    "transformer_post": (TransformerLanguageModel, {"norm": "post"}),
+    "transformer_untied": (TransformerLanguageModel, {"tie_embeddings": False}),
+    "transformer_gelu": (TransformerLanguageModel, {"activation": "gelu"}),
+    "transformer_sinusoidal": (TransformerLanguageModel, {"positions": "sinusoidal"}),
+    "transformer_relative": (TransformerLanguageModel, {"positions": "relative"}),
+    "transformer_rotary": (TransformerLanguageModel, {"positions": "rotary"}),
+    "transformer_alibi": (TransformerLanguageModel, {"positions": "alibi"}),
+    "transformer_window": (TransformerLanguageModel, {"attention": "window"}),
+    "transformer_linear": (TransformerLanguageModel, {"attention": "linear"}),
+    "sutskever": (SutskeverEncoderDecoder, {"units": 8, "num_layers": 2}),
+}
+_TRANSFORMER = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "window": 3}
+
+
+def backbone(name):
+    """The network of this name in its backbone, with the same weights whatever the backend."""
+    kind, options = SMALL[name]
+    if kind is TransformerLanguageModel:
+        options = _TRANSFORMER | options
+    wrap = EncoderDecoderBackbone if hasattr(kind, "encode") else Backbone
+    model = wrap(kind(VOCABULARY_SIZE, **options))
+    generator = np.random.default_rng(len(name))
+    for weight in model.weights:
+        values = generator.normal(scale=0.5, size=weight.shape)
+        # A running variance is one: positive.
+        weight.assign(np.abs(values) + 0.1 if "variance" in weight.name else values)
+    return model
+
+
+def arrays(model):
+    """The weights as float64, by layer and name: `layer_0/kernel`."""
+    return {
+        "/".join(weight.path.split("/")[-2:]): np.asarray(weight.numpy(), "float64")
+        for weight in model.weights
+    }
