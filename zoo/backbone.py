@@ -129,7 +129,9 @@ class Backbone(keras_hub.models.Backbone):
     def from_config(cls, config):
         network = dict(config["network"])
         if dtype := config.get("dtype"):
-            network["config"] = {**network["config"], "dtype": dtype}
+            # By name: Keras records only plain arguments, and what is loaded can be saved again.
+            name = keras.dtype_policies.get(dtype).name
+            network["config"] = {**network["config"], "dtype": name}
         network = keras.saving.deserialize_keras_object(network)
         return super().from_config({**config, "network": network})
 

@@ -39,6 +39,13 @@ def test_load_and_keras_hub_give_the_same_model(task, tmp_path):
         assert loaded.generate("he", max_length=6).startswith("he")
 
 
+def test_what_was_loaded_can_be_saved_again(task, tmp_path):
+    presets.save(task, tmp_path / "x")
+    presets.save(zoo.load(tmp_path / "x"), tmp_path / "y")
+    np.testing.assert_array_equal(_logits(zoo.load(tmp_path / "y")), _logits(task))
+    assert zoo.load(tmp_path / "y", dtype="bfloat16").backbone.network.compute_dtype == "bfloat16"
+
+
 def test_half_precision_on_disk_is_loaded_by_unchanged_keras_hub(task, tmp_path):
     presets.save(task, tmp_path / "full")
     presets.save(task, tmp_path / "half", float16=True)

@@ -36,7 +36,7 @@ class _Recurrent(keras.layers.Layer):
         wide = self.num_gates * self.units
         self.kernel = self.add_weight((input_shape[-1], wide), "glorot_uniform", name="kernel")
         self.recurrent_kernel = self.add_weight(
-            (self.units, wide), "orthogonal", name="recurrent_kernel"
+            (self.units, wide), _orthogonal, name="recurrent_kernel"
         )
         self.bias = self.add_weight((wide,), self._bias_initializer, name="bias")
 
@@ -91,6 +91,11 @@ class LSTM(_Recurrent):
         if self.peephole:
             o = o + self.peepholes[2] * c
         return [ops.sigmoid(o) * ops.tanh(c), c]
+
+
+def _orthogonal(shape, dtype=None):
+    # In float32: there is no QR decomposition at half precision.
+    return ops.cast(keras.initializers.Orthogonal()(shape, "float32"), dtype)
 
 
 class SimpleRNN(_Recurrent):
