@@ -24,6 +24,7 @@ import tf2onnx
 import zoo
 from export.verify import verify
 from zoo.bundle import FORMAT_VERSION, OUT
+from zoo.contract import Decodable
 from zoo.tokenizers import SPECIAL_TOKENS, Tokenizer
 
 _OPSET = 18
@@ -192,26 +193,22 @@ def write_manifest(network, directory: Path) -> None:
 # === The SavedModel, read again ===
 
 
-class _SavedModel:
-    """A SavedModel as a decoder sees it; what concerns rows is the task's."""
+class _SavedModel(Decodable):
+    """A SavedModel as a decoder sees it."""
 
     def __init__(self, directory, task):
         self._loaded = tf.saved_model.load(str(directory))  # kept: the endpoints live in it
+        self.state_spec, self.max_length = task.state_spec, task.max_length
         self._names = {identifier(leaf.name): leaf.name for leaf in task.state_spec}
-        self._constants = task.state_spec.constants
-        self._initial = task.state_spec.initial
-        self.join, self.take, self.trim = task.join, task.take, task.trim
 
     def start(self, source_ids_or_batch):
         if "encode" not in self._loaded.signatures:
-            return self._initial(source_ids_or_batch)
+            return self.state_spec.initial(source_ids_or_batch)
         return self._run("encode", source_ids=source_ids_or_batch)[1]
 
-    def step(self, token_ids, state, rows=None, want="logits"):
-        state = state if rows is None else self.take(state, rows)
+    def read(self, token_ids, state):
         inputs = {identifier(name): array for name, array in state.items()}
-        logits, new = self._run("decode", token_ids=token_ids, **inputs)
-        return logits, new | {name: state[name] for name in self._constants}
+        return self._run("decode", token_ids=token_ids, **inputs)
 
     def _run(self, endpoint, **inputs):
         inputs = {name: tf.constant(array) for name, array in inputs.items()}

@@ -64,7 +64,7 @@ def verify(model: Any, reference: Any, tokenizer, source_tokenizer=None) -> dict
             _compare(differences, "decode", *({"logits": logits[real]} for logits, _ in results))
             _compare(differences, "decode", *by_position(states))
     written = _WRITTEN_TOKENS
-    if limit := getattr(model, "max_length", None):
+    if limit := model.max_length:
         written = min(written, limit - _PROMPT_TOKENS)
     requests = [
         Request(

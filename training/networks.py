@@ -40,7 +40,7 @@ def make(options: Any, data: Inputs):
     tokenizer = PresetTokenizer(data.tokenizer)
     if not source:
         return CausalLM(backbone, CausalLMPreprocessor(tokenizer))
-    reader = PresetTokenizer(source, config_file="source_tokenizer.json")
+    reader = PresetTokenizer(source)
     return Seq2SeqLM(backbone, Seq2SeqLMPreprocessor(tokenizer, source_tokenizer=reader))
 
 

@@ -16,14 +16,12 @@ A leaf `x` goes in as `x` and comes out as `x_out`; those that `encode` sets for
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
-from zoo import contract
-from zoo.contract import Leaf, State, StateSpec
+from zoo.contract import Decodable, Leaf, State, StateSpec
 from zoo.tokenizers import Tokenizer
 
 FORMAT_VERSION = 1
@@ -37,7 +35,7 @@ class BundleError(ValueError):
     """A directory that is not a bundle, or one that cannot be read; the message names it."""
 
 
-class Bundle:
+class Bundle(Decodable):
     """A model that decoders can run; see `zoo.contract.Decodable`.
 
     Args:
@@ -60,7 +58,7 @@ class Bundle:
     def __init__(self, directory, threads: int = 1):
         self.directory = Path(directory)
         self.manifest, self.state_spec, files = self._read_manifest()
-        self.max_length: int | None = self.manifest.get("max_length")
+        self.max_length = self.manifest.get("max_length")
         self._decode = self._session("decode.onnx", threads)
         self._encode = self._session("encode.onnx", threads) if "encode.onnx" in files else None
         self.tokenizer = Tokenizer.load(self._checked("tokenizer.json"))
@@ -87,29 +85,9 @@ class Bundle:
             raise ValueError("a translation starts from source sentences")
         return _run(self._encode, {"source_ids": np.asarray(source_ids_or_batch, "int32")})
 
-    def step(self, token_ids, state: State, rows=None, want="logits"):
-        """Reads tokens; `zoo.contract.Decodable.step` says what comes back."""
-        token_ids = np.asarray(token_ids, "int32")
-        state = state if rows is None else self.take(state, rows)
+    def read(self, token_ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         outputs = _run(self._decode, {"token_ids": token_ids, **state})
-        logits = outputs.pop("logits")
-        state = outputs | {name: state[name] for name in self.state_spec.constants}
-        if want == "logits":
-            return logits, state
-        last = np.maximum((token_ids != contract.PAD_ID).sum(axis=1) - 1, 0)
-        return contract.best(logits[np.arange(len(last)), last], want), state
-
-    def join(self, states: Sequence[State]) -> State:
-        """The rows of several states as one."""
-        return contract.join(self.state_spec, states)
-
-    def take(self, state: State, rows) -> State:
-        """The given rows of a state."""
-        return contract.take(state, rows)
-
-    def trim(self, state: State) -> State:
-        """The state without the slots that are empty in every row."""
-        return contract.trim(self.state_spec, state)
+        return outputs.pop("logits"), outputs
 
     # === Files ===
 
@@ -144,9 +122,7 @@ class Bundle:
     def _session(self, name, threads):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        options.log_severity_level = (
-            3  # errors: its warnings are about the graph, not about the run
-        )
+        options.log_severity_level = 3  # errors: its warnings are about the graph, not the run
         return onnxruntime.InferenceSession(
             self._checked(name), options, providers=["CPUExecutionProvider"]
         )

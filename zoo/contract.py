@@ -7,7 +7,7 @@ only `join`, `take` and `trim` there are, below. NumPy alone: a serving process 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
@@ -161,46 +161,78 @@ def trim(spec: StateSpec, state: State) -> State:
 def best(logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k most probable tokens, the best first, the lower id first where two are equal.
 
+    Padding is no token: it is not among them, and has no probability.
+
     Args:
         logits: `(rows, vocabulary_size)`.
-        k: how many.
+        k: how many; fewer come back where there are fewer.
 
     Returns:
         `(ids, log_probs)`, `(rows, k)` each: int64 and float32.
     """
-    ids = np.argsort(-logits, axis=-1, kind="stable")[:, :k]
+    assert PAD_ID == 0
+    log_probs = log_softmax(logits[:, 1:])
+    order = np.argsort(-log_probs, axis=-1, kind="stable")[:, :k]
+    return order + 1, np.take_along_axis(log_probs, order, axis=-1)
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Natural log-probabilities of logits `(rows, vocabulary_size)`."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
-    log_probs = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return ids, np.take_along_axis(log_probs, ids, axis=-1)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-class Decodable(Protocol):
+class Decodable:
     """What a decoder sees of a model: `zoo.tasks` gives it for Keras, `zoo.bundle` for ONNX.
 
     The state is opaque to the decoder; a row is one sequence.
+
+    Attributes:
+        state_spec: the leaves of the state.
+        max_length: most tokens of a sequence, where the architecture has a bound.
     """
+
+    state_spec: StateSpec
+    max_length: int | None = None
 
     def start(self, source_ids_or_batch) -> State:
         """The state before the first token: of so many rows, or one row a source sentence."""
-        ...
+        raise NotImplementedError
 
-    def step(self, token_ids, state, rows=None, want: Literal["logits"] | int = "logits"):
-        """Reads `token_ids` `(batch, time)` and returns what is wanted, and the new state.
+    def read(self, token_ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """The function of the contract on arrays: `(logits, state)`, without the constants."""
+        raise NotImplementedError
 
-        With `rows`, these rows of the state are taken first. `want` is `"logits"`, for
-        `(batch, time, vocabulary_size)`, or a number k, for `(ids, log_probs)` of the k best next
-        tokens, `(batch, k)` each, after the last real token of each row.
+    def step(self, token_ids, state: State, rows=None, want: Literal["logits"] | int = "logits"):
+        """Reads tokens.
+
+        Args:
+            token_ids: `(batch, time)` int, padded with 0 at the right.
+            state: of the rows, from any of these methods.
+            rows: take these rows of the state first.
+            want: `"logits"`, or how many of the best next tokens.
+
+        Returns:
+            `(logits, state)`, logits `(batch, time, vocabulary_size)`; or with a number k
+            `((ids, log_probs), state)`, `(batch, k)` each, after the last real token of each row.
         """
-        ...
+        token_ids = np.asarray(token_ids, "int32")
+        state = state if rows is None else self.take(state, rows)
+        logits, new = self.read(token_ids, state)
+        new = {**new, **{name: state[name] for name in self.state_spec.constants}}
+        if want == "logits":
+            return logits, new
+        last = np.maximum((token_ids != PAD_ID).sum(axis=1) - 1, 0)
+        return best(logits[np.arange(len(last)), last], want), new
 
     def join(self, states: Sequence[State]) -> State:
         """The rows of several states as one."""
-        ...
+        return join(self.state_spec, states)
 
     def take(self, state: State, rows) -> State:
         """The given rows of a state."""
-        ...
+        return take(state, rows)
 
     def trim(self, state: State) -> State:
         """The state without the slots that are empty in every row."""
-        ...
+        return trim(self.state_spec, state)

@@ -103,6 +103,8 @@ class Seq2SeqLMPreprocessor(keras_hub.models.Seq2SeqLMPreprocessor):
     def __init__(self, tokenizer, source_tokenizer=None, **kwargs):
         super().__init__(tokenizer, **kwargs)
         self.source_tokenizer = source_tokenizer
+        if source_tokenizer:  # beside the other's, in a preset
+            source_tokenizer.config_file = "source_tokenizer.json"
 
     def get_config(self):
         config = super().get_config()

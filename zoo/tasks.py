@@ -17,7 +17,7 @@ from zoo.models import bengio, bigram, elman, gru, lstm, sutskever, transformer 
 from zoo.preprocessing import CausalLMPreprocessor, Seq2SeqLMPreprocessor
 
 
-class _Generator:
+class _Generator(contract.Decodable):
     """What KerasHub's `generate` and the decoders of `zoo.decoding` ask of a task."""
 
     def __init__(self, backbone, preprocessor=None, **kwargs):
@@ -89,37 +89,22 @@ class _Generator:
         """The leaves of the state."""
         return self.backbone.network.state_spec
 
+    @property
+    def max_length(self):
+        """Most tokens of a sequence, where the architecture has a bound."""
+        return self.backbone.network.max_length
+
     def start(self, source_ids_or_batch):
-        """The state before the first token: of so many rows, or one row a source sentence."""
         return self.state_spec.initial(source_ids_or_batch, capacity=0)
 
-    def step(self, token_ids, state, rows=None, want="logits"):
-        """Reads tokens; `zoo.contract.Decodable.step` says what comes back."""
-        token_ids = np.asarray(token_ids, "int32")
-        state = state if rows is None else self.take(state, rows)
+    def read(self, token_ids, state):
         # Compiled functions are made for one shape: time and capacity go up in powers of two.
         time = token_ids.shape[1]
         padded = np.pad(token_ids, [(0, 0), (0, _power_of_two(time) - time)])
         used = int(state["cursor"].max(initial=0)) if "cursor" in state else 0
         state = contract.widen(self.state_spec, state, _power_of_two(used + time))
-        logits, carried = self._call.predict_on_batch({"token_ids": padded, "state": state})
-        state = carried | {name: state[name] for name in self.state_spec.constants}
-        if want == "logits":
-            return logits[:, :time], state
-        last = np.maximum((token_ids != contract.PAD_ID).sum(axis=1) - 1, 0)
-        return contract.best(logits[np.arange(len(last)), last], want), state
-
-    def join(self, states):
-        """The rows of several states as one."""
-        return contract.join(self.state_spec, states)
-
-    def take(self, state, rows):
-        """The given rows of a state."""
-        return contract.take(state, rows)
-
-    def trim(self, state):
-        """The state without the slots that are empty in every row."""
-        return contract.trim(self.state_spec, state)
+        logits, state = self._call.predict_on_batch({"token_ids": padded, "state": state})
+        return logits[:, :time], state
 
     @functools.cached_property
     def _call(self):

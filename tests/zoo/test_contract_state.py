@@ -109,9 +109,10 @@ def test_a_wrong_state_is_named(change, message):
 
 
 def test_the_best_tokens():
-    logits = np.log(np.array([[0.1, 0.4, 0.1, 0.4], [0.7, 0.1, 0.2, 0.0625]]))
+    # The first is padding, which is no token, whatever its logit.
+    logits = np.log(np.array([[0.9, 0.1, 0.4, 0.1, 0.4], [0.9, 0.7, 0.1, 0.2, 0.0625]]))
     logits[1] += 3  # the same for all: no matter
     ids, log_probs = contract.best(logits, 3)
-    np.testing.assert_array_equal(ids, [[1, 3, 0], [0, 2, 1]])
+    np.testing.assert_array_equal(ids, [[2, 4, 1], [1, 3, 2]])
     np.testing.assert_allclose(np.exp(log_probs[0]), [0.4, 0.4, 0.1])
     np.testing.assert_allclose(np.exp(log_probs[1]), np.array([0.7, 0.2, 0.1]) / 1.0625)

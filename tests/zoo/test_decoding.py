@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from zoo import contract
-from zoo.contract import Leaf, StateSpec
+from zoo.contract import PAD_ID, Decodable, Leaf, StateSpec, log_softmax
 from zoo.decoding import Decoder, InvalidOption, Options, Request, generate, next_tokens, stream
-from zoo.decoding.filters import NoPadding, Temperature, TopK, TopP, log_softmax
+from zoo.decoding.filters import NoPadding, Temperature, TopK, TopP
 from zoo.decoding.rows import Row
 from zoo.decoding.strategies import Sampling
 from zoo.tokenizers import train_characters
@@ -15,10 +14,10 @@ TOKENIZER = train_characters(["abcdefghij .\n"])
 SIZE = TOKENIZER.vocabulary_size
 
 
-class Toy:
+class Toy(Decodable):
     """Logits from a table at a number that all tokens before make up; a cache holds the tokens."""
 
-    spec = StateSpec(
+    state_spec = StateSpec(
         (
             Leaf("number", (), "int64"),
             Leaf("tokens", (None,), "int64", "cache", slots="positions"),
@@ -33,13 +32,13 @@ class Toy:
 
     def start(self, source_ids_or_batch):
         if isinstance(source_ids_or_batch, int):
-            return self.spec.initial(source_ids_or_batch)
-        state = self.spec.initial(len(source_ids_or_batch))
+            return self.state_spec.initial(source_ids_or_batch)
+        state = self.state_spec.initial(len(source_ids_or_batch))
         return self.step(source_ids_or_batch, state)[1]
 
-    def step(self, token_ids, state, rows=None, want="logits"):
+    def read(self, token_ids, state):
         self.steps.append(token_ids.shape)
-        state = dict(state if rows is None else self.take(state, rows))
+        state = dict(state)
         logits = np.zeros((*token_ids.shape, SIZE), "float32")
         for time, column in enumerate(token_ids.T):
             real = column != 0
@@ -49,17 +48,8 @@ class Toy:
         positions = np.where(token_ids != 0, seen + np.arange(token_ids.shape[1]), -1)
         state["positions"] = np.concatenate([state["positions"], positions], 1).astype("int32")
         state["tokens"] = np.concatenate([state["tokens"], token_ids], 1)
-        self.spec.check(state)
-        return (logits if want == "logits" else contract.best(logits[:, -1], want)), state
-
-    def join(self, states):
-        return contract.join(self.spec, states)
-
-    def take(self, state, rows):
-        return contract.take(state, rows)
-
-    def trim(self, state):
-        return contract.trim(self.spec, state)
+        self.state_spec.check(state)
+        return logits, state
 
 
 def rows_of(*options):
@@ -165,10 +155,10 @@ def test_finished_rows_cost_nothing():
 
 def test_padding_is_never_written():
     table = np.zeros((1, SIZE))
-    table[:, contract.PAD_ID] = 50
+    table[:, PAD_ID] = 50
     requests = [Request((1,), options=o) for o in (Options(), drawing(seed=0))]
     for result in generate(Toy(table), TOKENIZER, requests):
-        assert contract.PAD_ID not in result.token_ids
+        assert PAD_ID not in result.token_ids
         assert max(result.log_probs) < -1
 
 

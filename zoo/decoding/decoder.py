@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from zoo.contract import PAD_ID, Decodable, best
-from zoo.decoding.filters import NoPadding, log_softmax
+from zoo.contract import PAD_ID, Decodable, best, log_softmax
+from zoo.decoding.filters import NoPadding
 from zoo.decoding.options import InvalidOption, Options
 from zoo.decoding.rows import FinishReason, Piece, Request, Row
 from zoo.decoding.strategies import strategy_of
@@ -79,7 +79,7 @@ def next_tokens(
     decoder = Decoder(model, tokenizer)
     decoder.add([replace(request, options=Options(max_tokens=1)) for request in requests])
     logits = decoder.read()
-    return best(logits, min(k, logits.shape[1] - 1))  # no request is about padding
+    return best(logits, k)
 
 
 class Decoder:
@@ -123,7 +123,7 @@ class Decoder:
         self._set_rows(self.rows + new)
 
     def _check_length(self, prompt, max_tokens):
-        limit = getattr(self._model, "max_length", None)
+        limit = self._model.max_length
         if limit and prompt > limit:
             raise InvalidOption("prompt", f"{prompt} tokens", f"at most {limit} tokens")
         # The last token that is written is not read.

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from zoo.contract import PAD_ID
+from zoo.contract import PAD_ID, log_softmax
 from zoo.decoding.rows import Row
 
 
@@ -67,12 +67,6 @@ class TopP:
         before = np.cumsum(probabilities, axis=1) - probabilities
         last = np.sum(before < self.p, axis=1, keepdims=True) - 1
         return _at_least(np.take_along_axis(descending, last, axis=1), logits)
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Log-probabilities of logits `(rows, vocabulary_size)`."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def _at_least(least, logits):

@@ -5,7 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
-from zoo.decoding.filters import Temperature, TopK, TopP, log_softmax
+from zoo.contract import log_softmax
+from zoo.decoding.filters import Temperature, TopK, TopP
 from zoo.decoding.rows import Row
 
 

@@ -21,7 +21,7 @@ def attend(query, key, value, mask=None, bias=None, causal=False):
         return _torch_attend(query, key, value, mask, bias, causal)
     scores = ops.matmul(query, ops.swapaxes(key, 2, 3)) * query.shape[-1] ** -0.5
     if bias is not None:
-        scores += bias
+        scores = scores + bias
     if causal:
         times = ops.arange(ops.shape(query)[2])
         mask = (times[:, None] >= times)[None]
@@ -41,12 +41,13 @@ def _torch_attend(query, key, value, mask, bias, causal):
     # torch's fused kernel; the rest of the arithmetic is the same.
     import torch
 
+    unseen = torch.finfo(query.dtype).min / 2  # finite in half precision too
     if mask is not None:
-        mask = torch.where(mask[:, None], 0.0, -1e9).to(query.dtype)
+        mask = torch.where(mask[:, None], 0.0, unseen).to(query.dtype)
         bias = mask if bias is None else bias + mask
     elif causal and bias is not None:
         later = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).triu(1)
-        bias, causal = bias.masked_fill(later, -1e9), False
+        bias, causal = bias.masked_fill(later, unseen), False
     return torch.nn.functional.scaled_dot_product_attention(
         query, key, value, attn_mask=bias, is_causal=causal
     )

@@ -88,7 +88,7 @@ class BengioLanguageModel(Network):
             hidden = self.normalization(hidden)
         logits = self.output_dense(self.dropout(ops.tanh(hidden)))
         if self.direct:
-            logits += self.direct(x)
+            logits = logits + self.direct(x)
         return ops.cast(logits, "float32"), {"context": self._last(seen, token_ids, padded)}
 
     def _last(self, seen, token_ids, padded):
