@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import keras_hub
+import numpy as np
 from keras import ops
 from tqdm import tqdm
 
@@ -35,6 +36,28 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.bar.close()
+
+
+class Seed(keras.callbacks.Callback):
+    """Begins torch's own random numbers anew in each epoch: dropout takes them, and no variable of
+    Keras's, which a checkpoint could bring back, holds their state.
+
+    Args:
+        seed: that they depend on, with the epoch.
+    """
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 0 and keras.backend.backend() == "torch":
+            import torch  # data has begun to be read, which takes a number as well
+
+            torch.manual_seed(int(np.random.default_rng((self.seed, self.epoch)).integers(2**32)))
 
 
 class Validate(keras.callbacks.Callback):

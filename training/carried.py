@@ -44,13 +44,16 @@ class Carried(keras.Model):
             for name, array in self.initial.items()
         }
 
-    def call(self, inputs, training=None):  # without the name, `fit` would leave dropout out
+    # `training` is named and handed on, or dropout would be left out: `fit` gives it to a call that
+    # names it, and jax's makes that call without the context that layers would find it in.
+    def call(self, inputs, training=None):
         state = {}
         for name, initial in self.initial.items():
             first = ops.reshape(inputs["first"], [-1] + [1] * (initial.ndim - 1))
             # A copy, since torch does not let what the graph has read be assigned to.
             state[name] = ops.where(first, initial, ops.copy(self.state[name].value))
-        logits, state = self.network(inputs["token_ids"], state, padded=False)
+        token_ids = inputs["token_ids"]
+        logits, state = self.network(token_ids, state, padded=False, training=training)
         for name, variable in self.state.items():
             variable.assign(ops.stop_gradient(state[name]))
         return logits

@@ -126,7 +126,13 @@ def fit(task, options: Any, data: inputs.Inputs, directory: RunDirectory) -> tup
             initial_epoch=done,
             epochs=options.epochs,
             steps_per_epoch=steps,
-            callbacks=[callbacks.Progress(), *noting, *shown, checkpoint],
+            callbacks=[
+                callbacks.Seed(options.seed),
+                callbacks.Progress(),
+                *noting,
+                *shown,
+                checkpoint,
+            ],
             shuffle=False,  # the planner has
             verbose=0,
         )
