@@ -32,14 +32,16 @@ SMALL = {
     "gru": (GRULanguageModel, {"units": 8, "num_layers": 2}),
     "gru_reset_before": (GRULanguageModel, {"units": 8, "num_layers": 2, "reset_after": False}),
     "transformer": (TransformerLanguageModel, {}),
-    "transformer_post": (TransformerLanguageModel, {"norm": "post"}),
-    "transformer_untied": (TransformerLanguageModel, {"tie_embeddings": False}),
-    "transformer_gelu": (TransformerLanguageModel, {"activation": "gelu"}),
-    "transformer_sinusoidal": (TransformerLanguageModel, {"positions": "sinusoidal"}),
+    "transformer_post": (
+        TransformerLanguageModel,
+        {"positions": "sinusoidal", "norm": "post", "tie_embeddings": False, "activation": "gelu"},
+    ),
     "transformer_relative": (TransformerLanguageModel, {"positions": "relative"}),
     "transformer_rotary": (TransformerLanguageModel, {"positions": "rotary"}),
-    "transformer_alibi": (TransformerLanguageModel, {"positions": "alibi"}),
-    "transformer_window": (TransformerLanguageModel, {"attention": "window"}),
+    "transformer_window": (
+        TransformerLanguageModel,
+        {"positions": "alibi", "attention": "window"},
+    ),
     "transformer_linear": (TransformerLanguageModel, {"attention": "linear"}),
     "sutskever": (SutskeverEncoderDecoder, {"units": 8, "num_layers": 2}),
 }

@@ -123,27 +123,21 @@ class TransformerLanguageModel(Network):
         width = self.hidden_dim // self.num_heads
         if self.attention != "linear":
             return StateSpec(cache.leaves(self.num_layers, self.num_heads, width))
-        sums = {"key_value": (self.num_heads, width, width), "key": (self.num_heads, width)}
-        return StateSpec(
-            (
-                Leaf("position", (), "int32"),
-                *(
-                    Leaf(f"layer_{i}/{name}", shape)
-                    for i in range(self.num_layers)
-                    for name, shape in sums.items()
-                ),
-            )
-        )
+        sums = [
+            Leaf(f"layer_{i}/sums", (self.num_heads, width, width + 1))
+            for i in range(self.num_layers)
+        ]
+        return StateSpec((Leaf("position", (), "int32"), *sums))
 
     def call(self, token_ids, state=None, padded=True):
         kind = _Sums if self.attention == "linear" else cache.KeyValueCache
         past = kind(token_ids, state)
         x = self.token_embedding(token_ids)  # (batch, time, hidden_dim)
         if self.positions == "learned":
-            x += self.position_embedding(past.query_positions)
+            x = x + self.position_embedding(past.query_positions)
         if self.positions == "sinusoidal":
-            x *= self.hidden_dim**0.5
-            x += ops.cast(sinusoids(past.query_positions, self.hidden_dim), x.dtype)
+            x = x * self.hidden_dim**0.5
+            x = x + ops.cast(sinusoids(past.query_positions, self.hidden_dim), x.dtype)
         x = self.dropout(x)
         for i, block in enumerate(self.blocks):
             x = block(x, past=past, prefix=f"layer_{i}")
@@ -207,7 +201,7 @@ class Block(keras.layers.Layer):
 
     def call(self, x, past, prefix):
         if self.norm == "pre":
-            x += self.attend(self.attention_norm(x), past, prefix)
+            x = x + self.attend(self.attention_norm(x), past, prefix)
             return x + self.transform(self.feedforward_norm(x))
         x = self.attention_norm(x + self.attend(x, past, prefix))
         return self.feedforward_norm(x + self.transform(x))
@@ -255,7 +249,7 @@ class Block(keras.layers.Layer):
         relative_key = ops.take(self.relative_key, distances, axis=0)  # (batch, time, slots, dim)
         relative_value = ops.take(self.relative_value, distances, axis=0)
         scores = ops.matmul(query, ops.swapaxes(key, 2, 3))
-        scores += _by_token(query, ops.swapaxes(relative_key, 2, 3))
+        scores = scores + _by_token(query, ops.swapaxes(relative_key, 2, 3))
         alpha = weights(scores * query.shape[-1] ** -0.5, mask)
         return ops.matmul(alpha, value) + _by_token(alpha, relative_value)
 
@@ -267,37 +261,59 @@ def _by_token(x, matrices):
 
 
 class _Sums:
-    """The state of linear attention: sum_j phi(k_j) v_j^T and sum_j phi(k_j) of each head.
+    """The state of linear attention: sum_j phi(k_j) [v_j, 1]^T of each head, all tokens so far.
 
-    Katharopoulos et al. 2020, equations 9 to 12, with phi(x) = elu(x) + 1 (equation 7). The tokens
-    of one call see each other through the matrix that the sums stand for.
+    Katharopoulos et al. 2020, equations 9 to 12, with phi(x) = elu(x) + 1 (equation 7); the 1
+    behind each value sums up to the denominator. Tokens of one chunk see each other through the
+    matrix that the sums stand for, and earlier chunks through their sums, so that time and memory
+    are linear in the length of the call.
     """
+
+    chunk = 64
 
     def __init__(self, token_ids, state):
         self._before = state
-        real = ops.not_equal(token_ids, PAD_ID)
-        self._real = real[:, None, :, None]
-        start = 0 if state is None else ops.expand_dims(state["position"], 1)
-        positions = start + ops.expand_dims(ops.arange(ops.shape(token_ids)[1]), 0)
-        self.query_positions = ops.where(real, positions, 0)
-        self.state = {}
-        if state is not None:
-            self.state["position"] = state["position"] + lengths(token_ids)
+        self._real = ops.not_equal(token_ids, PAD_ID)
+        time = ops.expand_dims(ops.arange(ops.shape(token_ids)[1]), 0)
+        if state is None:
+            self.query_positions, self.state = time, {}
+        else:
+            positions = ops.expand_dims(state["position"], 1) + time
+            self.query_positions = ops.where(self._real, positions, 0)
+            self.state = {"position": state["position"] + lengths(token_ids)}
 
     def attend(self, name, query, key, value):
-        dtype = query.dtype
+        """phi(q_i) S_i, its last number dividing the others, for each token; adds to the sums."""
+        dtype, time = query.dtype, ops.shape(query)[2]
         query, key, value = (ops.cast(x, "float32") for x in (query, key, value))
-        query, key = ops.elu(query) + 1, ops.elu(key) + 1
-        key = ops.where(self._real, key, 0.0)
-        scores = ops.tril(ops.matmul(query, ops.swapaxes(key, 2, 3)))
-        total, weight = ops.matmul(scores, value), ops.sum(scores, axis=-1, keepdims=True)
+        key = ops.where(self._real[:, None, :, None], ops.elu(key) + 1, 0.0)
+        value = ops.concatenate([value, ops.ones_like(value[..., :1])], axis=-1)
+        size = _minimum(time, self.chunk)
+        query, key, value = (_chunks(x, size) for x in (ops.elu(query) + 1, key, value))
+        key = ops.swapaxes(key, 3, 4)
+        own = ops.matmul(key, value)  # (batch, heads, chunks, head_dim, head_dim + 1)
+        sums = ops.cumsum(own, axis=2)
         if self._before is not None:
-            key_value, key_sum = self._before[f"{name}/key_value"], self._before[f"{name}/key"]
-            total += ops.matmul(query, key_value)
-            weight += ops.matmul(query, key_sum[..., None])
-            self.state[f"{name}/key_value"] = key_value + ops.matmul(ops.swapaxes(key, 2, 3), value)
-            self.state[f"{name}/key"] = key_sum + ops.sum(key, axis=2)
-        return ops.cast(total / (weight + 1e-6), dtype)
+            sums += ops.expand_dims(self._before[f"{name}/sums"], 2)
+            self.state[f"{name}/sums"] = sums[:, :, -1]
+        total = ops.matmul(ops.tril(ops.matmul(query, key)), value) + ops.matmul(query, sums - own)
+        batch, heads, _, _, width = ops.shape(total)
+        total = ops.reshape(total, (batch, heads, -1, width))[:, :, :time]
+        return ops.cast(total[..., :-1] / (total[..., -1:] + 1e-6), dtype)
+
+
+def _minimum(time, most):
+    if isinstance(time, int):
+        return min(time, most)
+    # A tensor where a graph has a dynamic axis, and on jax, while it infers shapes, a symbol.
+    return ops.minimum(time, most) if ops.is_tensor(time) else time
+
+
+def _chunks(x, size):
+    """`(batch, heads, time, width)` -> `(batch, heads, chunks, size, width)`, filled with zeros."""
+    batch, heads, time, width = ops.shape(x)
+    x = ops.pad(x, [(0, 0), (0, 0), (0, -time % size), (0, 0)])
+    return ops.reshape(x, (batch, heads, -1, size, width))
 
 
 def _layer_norm(policy, name):
@@ -310,7 +326,15 @@ def _check(name, value, allowed):
 
 
 CONFIGURATIONS = {
-    "makemore": {"vocabulary_size": 27, "num_layers": 4, "num_heads": 4, "hidden_dim": 64},
+    "makemore": {
+        "vocabulary_size": 27,
+        "num_layers": 4,
+        "num_heads": 4,
+        "hidden_dim": 64,
+        "max_sequence_length": 16,
+        "tie_embeddings": False,
+        "activation": "gelu",
+    },
     "nanogpt_cpu": {
         "vocabulary_size": 65,
         "num_layers": 4,
@@ -329,6 +353,15 @@ CONFIGURATIONS = {
         "activation": "gelu",
         "dropout": 0.1,
     },
+    "gpt2_small": {
+        "vocabulary_size": 50_257,
+        "num_layers": 12,
+        "num_heads": 12,
+        "hidden_dim": 768,
+        "max_sequence_length": 1024,
+        "activation": "gelu",
+        "dropout": 0.1,
+    },
     "vaswani_2017_base": {
         "vocabulary_size": 37_000,
         "num_layers": 6,
@@ -340,5 +373,5 @@ CONFIGURATIONS = {
         "dropout": 0.1,
     },
 }
-"""The sizes of makemore and nanoGPT, of GPT (Radford et al. 2018, section 4.1), and of the base
-model of Vaswani et al. 2017 (table 3) without its encoder."""
+"""The defaults of makemore; nanoGPT's for a CPU; GPT (Radford et al. 2018, section 4.1) and the
+smallest GPT-2 (2019, table 2); the base model of Vaswani et al. 2017 (table 3) without encoder."""

@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 from keras import ops
 
+from zoo.backbone import Backbone
+from zoo.models.transformer import TransformerLanguageModel
+from zoo.tasks import CausalLM
+
 _table = runpy.run_path(str(Path(__file__).parents[2] / "small_networks.py"))
 
 NAMES = [name for name in _table["SMALL"] if name.startswith("transformer")]
@@ -119,3 +123,64 @@ def test_logits_are_those_of_the_equations(name):
     expected = expected_logits(relabelled(model), TOKENS, _table["SMALL"][name][1])
     # Float32 against float64, with logits of order one.
     np.testing.assert_allclose(logits, expected, 1e-5, 1e-5)
+
+
+def test_linear_attention_over_several_chunks_is_its_quadratic_form():
+    model = _table["backbone"]("transformer_linear")
+    ids = np.random.default_rng(0).integers(1, 11, 150).astype("int32")  # 64 + 64 + 22
+    expected = expected_logits(relabelled(model), ids, {"attention": "linear"})
+    logits = ops.convert_to_numpy(model({"token_ids": ids[None]}))[0]
+    # Sums over 150 tokens are some hundred times what they are over one.
+    np.testing.assert_allclose(logits, expected, 1e-4, 1e-4)
+    network = model.network
+    first, state = network(ids[None, :100], network.state_spec.initial(1))
+    rest, _ = network(ids[None, 100:], state)
+    parts = np.concatenate([ops.convert_to_numpy(part)[0] for part in (first, rest)])
+    np.testing.assert_allclose(parts, expected, 1e-4, 1e-4)
+
+
+def test_the_state_of_linear_attention_does_not_grow():
+    network = TransformerLanguageModel(11, attention="linear")
+    assert all(leaf.kind == "carried" and leaf.slots is None for leaf in network.state_spec)
+
+
+@pytest.mark.parametrize("attention", ["full", "linear"])
+def test_padding_may_stand_beyond_the_last_learned_position(attention):
+    network = TransformerLanguageModel(11, attention=attention, max_sequence_length=4)
+    ids = np.array([[3, 1, 4, 1, 0, 0], [5, 0, 0, 0, 0, 0]], "int32")
+    logits, state = network(ids, network.state_spec.initial(2))
+    expected, _ = network(ids[:, :4])
+    for row, length in enumerate([4, 1]):
+        actual = ops.convert_to_numpy(logits)[row, :length]
+        np.testing.assert_allclose(actual, ops.convert_to_numpy(expected)[row, :length], 0, 1e-5)
+    more = np.array([[0], [9]], "int32")  # the first row is at its end
+    logits, _ = network(more, {name: ops.convert_to_numpy(x) for name, x in state.items()})
+    expected, _ = network(np.array([[5, 9]], "int32"))
+    actual = ops.convert_to_numpy(logits)[1, 0]
+    np.testing.assert_allclose(actual, ops.convert_to_numpy(expected)[0, 1], 0, 1e-5)
+
+
+def test_more_tokens_than_learned_positions_are_an_error_at_once():
+    ids = np.ones((1, 5), "int32")
+    task = CausalLM(Backbone(TransformerLanguageModel(11, max_sequence_length=4)))
+    with pytest.raises(ValueError, match="5 tokens are more than the 4"):
+        task.backbone({"token_ids": ids})
+    with pytest.raises(ValueError, match="5 tokens are more than the 4"):
+        task.generate({"token_ids": ids, "padding_mask": ids}, stop_token_ids=None)
+    unbounded = TransformerLanguageModel(11, positions="rotary", max_sequence_length=4)
+    assert Backbone(unbounded)({"token_ids": ids}).shape == (1, 5, 11)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"positions": "absolute"}, "positions must be one of learned, .*, not 'absolute'"),
+        ({"attention": "local"}, "attention must be one of full, window, linear, not 'local'"),
+        ({"norm": None}, "norm must be one of pre, post, not None"),
+        ({"num_heads": 3}, "3 heads do not divide hidden_dim=128"),
+        ({"attention": "linear", "positions": "alibi"}, "linear attention has no scores"),
+    ],
+)
+def test_wrong_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        TransformerLanguageModel(11, **options)
