@@ -1,0 +1,59 @@
+"""Cross-entropy of the next token, and what is measured beside it, each a mean over tokens."""
+
+import keras
+from keras import ops
+
+
+class CrossEntropy(keras.losses.Loss):
+    """Negative log-likelihood of the targets, in nats a token.
+
+    With label smoothing the target distribution is q(k) = (1 - s) [k = y] + s / V; Christian Szegedy
+    et al., "Rethinking the Inception Architecture for Computer Vision", 2016, section 7.
+
+    Args:
+        label_smoothing: s, from 0 to 1.
+
+    Call arguments:
+        y_true: `(batch, time)` int32.
+        y_pred: logits, `(batch, time, vocabulary_size)`.
+        sample_weight: `(batch, time)`, 0 where a target does not count; the loss is the weighted
+            mean over all tokens of the batch.
+    """
+
+    def __init__(self, label_smoothing=0.0, name="cross_entropy"):
+        super().__init__(name, reduction="mean_with_sample_weight")
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true, y_pred):
+        loss = ops.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+        if not self.label_smoothing:
+            return loss
+        uniform = ops.logsumexp(y_pred, axis=-1) - ops.mean(y_pred, axis=-1)
+        return (1 - self.label_smoothing) * loss + self.label_smoothing * uniform
+
+
+def cross_entropy(label_smoothing: float = 0.0) -> keras.losses.Loss:
+    """The loss for `compile`."""
+    return CrossEntropy(label_smoothing)
+
+
+def _over_tokens(cls):
+    """A metric whose mean is over tokens: Keras's own first takes the mean of each row, so that a
+    token of a short row counts for more than one of a long row in another batch."""
+
+    class OverTokens(cls):
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            logits = ops.reshape(y_pred, (-1, y_pred.shape[-1]))
+            weight = None if sample_weight is None else ops.reshape(sample_weight, (-1,))
+            return super().update_state(ops.reshape(y_true, (-1,)), logits, weight)
+
+    return OverTokens
+
+
+def metrics() -> list[keras.metrics.Metric]:
+    """For `compile(weighted_metrics=...)`: `nats` a token, `top_1` and `top_5` accuracy."""
+    return [
+        _over_tokens(keras.metrics.SparseCategoricalCrossentropy)("nats", from_logits=True),
+        _over_tokens(keras.metrics.SparseCategoricalAccuracy)("top_1"),
+        _over_tokens(keras.metrics.SparseTopKCategoricalAccuracy)(5, "top_5"),
+    ]
