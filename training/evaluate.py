@@ -86,7 +86,7 @@ def adapt(backbone, planner: Planner, characters: int, learning_rate: float) -> 
     )
     steps = planner.steps_per_pass
     batches = carried.dataset(planner, stop=steps)
-    history = model.fit(batches, steps_per_epoch=steps, verbose=0).history
+    history = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0).history
     return _scores({name: values[-1] for name, values in history.items()}, planner, characters)
 
 

@@ -7,8 +7,8 @@ from keras import ops
 class CrossEntropy(keras.losses.Loss):
     """Negative log-likelihood of the targets, in nats a token.
 
-    With label smoothing the target distribution is q(k) = (1 - s) [k = y] + s / V; Christian Szegedy
-    et al., "Rethinking the Inception Architecture for Computer Vision", 2016, section 7.
+    With label smoothing the target distribution is q(k) = (1 - s) [k = y] + s / V; Szegedy et al.,
+    "Rethinking the Inception Architecture for Computer Vision", 2016, section 7.
 
     Args:
         label_smoothing: s, from 0 to 1.
