@@ -27,6 +27,10 @@ def main(arguments: Arguments) -> None:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # the one that any export needs
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from export.exporter import ExportError, export
+    from zoo.quiet import quiet_imports
+
+    with quiet_imports():
+        import keras_hub  # noqa: F401
 
     try:
         manifest = export(arguments.model, arguments.to)

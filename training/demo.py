@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 import urllib.error
 import urllib.request
@@ -61,7 +62,7 @@ def serve_and_call() -> None:
         wait_until_ready(service)
         call("next_token", model=PRETRAINED, text="mari", k=3)
         call("generate", model="lstm", prompt="The ", max_tokens=60, temperature=0.7, seed=0)
-        call("translate", model="translator", text="the old house is small .")
+        call("translate", model="translator", text="I like an old star.")
     finally:
         service.terminate()
         service.wait()
@@ -86,7 +87,7 @@ def call(endpoint: str, **body) -> None:
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, content.encode(), headers)
     with urllib.request.urlopen(request, timeout=60) as response:
-        print(json.dumps(json.load(response), ensure_ascii=False, indent=1))
+        print(textwrap.shorten(response.read().decode(), 400))
 
 
 def say(text: str) -> None:

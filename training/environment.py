@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from training.data.download import DataError
 from training.recipe import UserError
 from zoo.presets import PresetError
+from zoo.quiet import quiet_imports
 
 BACKENDS = ("jax", "torch", "tensorflow")
 
@@ -44,7 +45,7 @@ def prepare(deterministic: bool = False) -> None:
 
 def configure(seed: int = 0, dtype: str = "float32", deterministic: bool = False) -> None:
     """Seeds, precision and determinism of Keras, once it may be imported."""
-    with _quiet():
+    with quiet_imports():
         import keras
         import keras_hub  # noqa: F401
         import tensorflow as tf
@@ -65,20 +66,6 @@ def configure(seed: int = 0, dtype: str = "float32", deterministic: bool = False
 
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Keeps from the screen what TensorFlow's C++ says of each machine while it is loaded."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as null:
-        os.dup2(null.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def distribute(distribution: str) -> contextlib.AbstractContextManager:

@@ -35,6 +35,7 @@ class Arguments:
 def main() -> None:
     arguments = tyro.cli(Arguments, description=Arguments.__doc__)
     environment.prepare()
+    environment.configure()
     options = [
         decoding.Options(
             max_tokens=arguments.max_tokens,

@@ -27,6 +27,7 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Copies the preset and its recipe."""
     environment.prepare()
+    environment.configure()
     import zoo
     from zoo import presets
 

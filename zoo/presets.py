@@ -37,7 +37,9 @@ def _own(name: str, description: str, score: str) -> dict[str, Preset]:
 PRESETS: dict[str, Preset] = {
     **_own("bigram_names", "bigrams of letters, counted on all names", "2.4540 nats (train)"),
     **_own("bengio_names", "Bengio 2003 over 3 letters, on names", "2.0748 nats (test)"),
-    **_own("lstm_names", "LSTM of 192 units, on names", "1.9972 nats (test)"),
+    **_own("bengio8_names", "Bengio 2003 over 8 letters, on names", "1.9723 nats (test)"),
+    **_own("elman_names", "simple RNN of 256 units, on names", "1.9881 nats (test)"),
+    **_own("lstm_names", "LSTM of 192 units, on names", "1.9943 nats (test)"),
 }
 
 

@@ -9,6 +9,7 @@ from keras import ops
 
 from zoo.backbone import Network, lengths
 from zoo.contract import Leaf, StateSpec
+from zoo.layers.embedding import token_embedding
 
 START_ID = 1  # `<eos>`, which stands before the first token of a text
 
@@ -48,15 +49,7 @@ class BengioLanguageModel(Network):
         self.vocabulary_size = vocabulary_size
         self.context_size = context_size
         policy = self.dtype_policy
-        # Keras's default, at most 0.05, leaves tanh linear: half of the training goes by before the
-        # context counts for anything.
-        self.token_embedding = keras.layers.Embedding(
-            vocabulary_size,
-            embedding_dim,
-            keras.initializers.RandomNormal(stddev=1.0),
-            dtype=policy,
-            name="token_embedding",
-        )
+        self.token_embedding = token_embedding(vocabulary_size, embedding_dim, policy)
         # With batch normalisation a bias before it would be taken off again.
         self.hidden = keras.layers.Dense(
             hidden_dim, use_bias=normalization != "batch", dtype=policy, name="hidden"

@@ -10,6 +10,7 @@ from keras import ops
 
 from zoo.backbone import Network, lengths
 from zoo.contract import Leaf, StateSpec
+from zoo.layers.embedding import token_embedding
 from zoo.layers.recurrent import SimpleRNN
 
 
@@ -41,9 +42,7 @@ class ElmanLanguageModel(Network):
         self.vocabulary_size = vocabulary_size
         self.units = units
         policy = self.dtype_policy
-        self.token_embedding = keras.layers.Embedding(
-            vocabulary_size, embedding_dim or units, dtype=policy, name="token_embedding"
-        )
+        self.token_embedding = token_embedding(vocabulary_size, embedding_dim or units, policy)
         self.hidden = SimpleRNN(units, activation=activation, dtype=policy, name="hidden")
         self.dropout = keras.layers.Dropout(dropout, dtype=policy)
         self.output_dense = keras.layers.Dense(vocabulary_size, dtype=policy, name="logits")

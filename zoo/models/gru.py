@@ -10,6 +10,7 @@ from keras import ops
 
 from zoo.backbone import Network, lengths
 from zoo.contract import Leaf, StateSpec
+from zoo.layers.embedding import token_embedding
 from zoo.layers.recurrent import GRU
 
 
@@ -44,9 +45,7 @@ class GRULanguageModel(Network):
         self.units = units
         self.num_layers = num_layers
         policy = self.dtype_policy
-        self.token_embedding = keras.layers.Embedding(
-            vocabulary_size, embedding_dim or units, dtype=policy, name="token_embedding"
-        )
+        self.token_embedding = token_embedding(vocabulary_size, embedding_dim or units, policy)
         self.recurrent_layers = [
             GRU(units, reset_after=reset_after, dtype=policy, name=f"layer_{i}")
             for i in range(num_layers)

@@ -9,6 +9,7 @@ from keras import ops
 
 from zoo.backbone import Network, lengths
 from zoo.contract import Leaf, StateSpec
+from zoo.layers.embedding import token_embedding
 from zoo.layers.recurrent import LSTM
 
 
@@ -50,9 +51,7 @@ class LSTMLanguageModel(Network):
         self.num_layers = num_layers
         self.skip_connections = skip_connections
         policy = self.dtype_policy
-        self.token_embedding = keras.layers.Embedding(
-            vocabulary_size, embedding_dim or units, dtype=policy, name="token_embedding"
-        )
+        self.token_embedding = token_embedding(vocabulary_size, embedding_dim or units, policy)
         self.recurrent_layers = [
             LSTM(units, peephole=peephole, dtype=policy, name=f"layer_{i}")
             for i in range(num_layers)
