@@ -64,7 +64,7 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
         )
         for row in chosen:
             axes.annotate(
-                row["architecture"].removesuffix("_counts"),
+                row["run"].split("_names")[0],
                 (int(row["parameters"]), score(row)),
                 textcoords="offset points",
                 xytext=(6, 4),
