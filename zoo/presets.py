@@ -39,6 +39,7 @@ PRESETS: dict[str, Preset] = {
     **_own("bengio_names", "Bengio 2003 over 3 letters, on names", "2.0748 nats (test)"),
     **_own("bengio8_names", "Bengio 2003 over 8 letters, on names", "1.9723 nats (test)"),
     **_own("elman_names", "simple RNN of 256 units, on names", "1.9881 nats (test)"),
+    **_own("gru_names", "GRU of 192 units, on names", "1.9981 nats (test)"),
     **_own("lstm_names", "LSTM of 192 units, on names", "1.9943 nats (test)"),
 }
 
