@@ -246,18 +246,14 @@ class Block(keras.layers.Layer):
         Shaw et al. 2018, equations 3 and 4; the distance is clipped (section 3.2).
         """
         distances = ops.clip(past.distances(), 0, self.window - 1)
-        relative_key = ops.take(self.relative_key, distances, axis=0)  # (batch, time, slots, dim)
-        relative_value = ops.take(self.relative_value, distances, axis=0)
+        rows = "t" if past.is_new else "bt"  # whole sequences have their distances in common
+        distances = distances[0] if past.is_new else distances
+        relative_key = ops.cast(ops.take(self.relative_key, distances, axis=0), query.dtype)
+        relative_value = ops.cast(ops.take(self.relative_value, distances, axis=0), query.dtype)
         scores = ops.matmul(query, ops.swapaxes(key, 2, 3))
-        scores = scores + _by_token(query, ops.swapaxes(relative_key, 2, 3))
+        scores = scores + ops.einsum(f"bhtd,{rows}sd->bhts", query, relative_key)
         alpha = weights(scores * query.shape[-1] ** -0.5, mask)
-        return ops.matmul(alpha, value) + _by_token(alpha, relative_value)
-
-
-def _by_token(x, matrices):
-    """Each token's heads times a matrix of its own: `(b, h, t, m)`, `(b or 1, t, m, n)`."""
-    matrices = ops.cast(matrices, x.dtype)
-    return ops.swapaxes(ops.matmul(ops.swapaxes(x, 1, 2), matrices), 1, 2)
+        return ops.matmul(alpha, value) + ops.einsum(f"bhts,{rows}sd->bhtd", alpha, relative_value)
 
 
 class _Sums:
