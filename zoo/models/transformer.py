@@ -115,7 +115,7 @@ class TransformerLanguageModel(Network):
         self.output_dense = None
         if not tie_embeddings:
             self.output_dense = keras.layers.Dense(
-                vocabulary_size, kernel_initializer=normal, dtype=policy, name="logits"
+                vocabulary_size, None, False, normal, dtype=policy, name="logits"
             )
 
     @property
@@ -308,7 +308,8 @@ def _minimum(time, most):
 def _chunks(x, size):
     """`(batch, heads, time, width)` -> `(batch, heads, chunks, size, width)`, filled with zeros."""
     batch, heads, time, width = ops.shape(x)
-    x = ops.pad(x, [(0, 0), (0, 0), (0, -time % size), (0, 0)])
+    missing = (size - time % size) % size  # -time % size would be negative in an exported graph
+    x = ops.pad(x, [(0, 0), (0, 0), (0, missing), (0, 0)])
     return ops.reshape(x, (batch, heads, -1, size, width))
 
 

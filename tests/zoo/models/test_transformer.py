@@ -103,7 +103,7 @@ def expected_logits(weights, ids, options):
                 x = x + sublayer(weights, layer, normed, options)
     if options.get("norm") != "post":
         x = norm(weights, "final_norm", x)
-    return x @ embeddings.T if "logits/kernel" not in weights else dense(weights, "logits", x)
+    return x @ weights.get("logits/kernel", embeddings.T)
 
 
 def relabelled(model):
