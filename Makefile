@@ -12,7 +12,7 @@ INSTALL = install --disable-pip-version-check $(PIP_ARGS) --constraint constrain
 WORKERS ?= 2
 PYTEST_ARGS = -n $(WORKERS) --dist worksteal --durations=10 --durations-min=5 $(ARGS)
 
-.PHONY: demo test check lint bench serve clean
+.PHONY: demo test check lint serve clean
 
 demo: .venv/demo
 	.venv/bin/python training/demo.py $(ARGS)
@@ -27,9 +27,6 @@ lint: .venv/all
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-
-bench: .venv/all
-	.venv/bin/python tests/benchmarks/train.py $(ARGS)
 
 serve: .venv/demo
 	.venv/bin/python serving/run.py $(ARGS)

@@ -106,7 +106,20 @@ def test_the_pretrained_know_names(name):
     # Twelve common names, 80 targets with the end of each: a uniform guess has 3.4 nats.
     model = zoo.load(name)
     inputs, target, weight = model.preprocessor(
-        "olivia emma charlotte amelia sophia isabella liam noah oliver james lucas henry".split(),
+        [
+            "olivia",
+            "emma",
+            "charlotte",
+            "amelia",
+            "sophia",
+            "isabella",
+            "liam",
+            "noah",
+            "oliver",
+            "james",
+            "lucas",
+            "henry",
+        ],
         sequence_length=12,
     )
     logits, target, weight = map(ops.convert_to_numpy, (model(inputs), target, weight))
