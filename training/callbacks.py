@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,30 @@ from training import checkpoints, results
 from training.recipe import UserError
 
 log = logging.getLogger("training")
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Ends a training between two steps when Ctrl-C is pressed, at once when it is pressed again.
+
+    Python would raise the interrupt wherever it is, and lose it where that is a library's call
+    that catches everything. Holds as a context.
+    """
+
+    def __enter__(self):
+        self.pressed = False
+        self.before = signal.signal(signal.SIGINT, self.press)
+        return self
+
+    def __exit__(self, *error):
+        signal.signal(signal.SIGINT, self.before)
+
+    def press(self, number, frame):
+        self.pressed = True
+        signal.signal(signal.SIGINT, self.before)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.pressed:
+            raise KeyboardInterrupt
 
 
 class Progress(keras.callbacks.Callback):

@@ -64,9 +64,7 @@ class RunDirectory:
                 shutil.rmtree(item) if item.is_dir() else item.unlink()
         if self.recipe.exists():
             saved = self.recipe.read_text(encoding="utf-8")
-            # To train for longer is to go on.
-            other = [d for d in recipe.differences(saved, resolved) if not d.startswith("epochs:")]
-            if other:
+            if other := recipe.differences(saved, resolved):
                 raise UserError(
                     f"{self.path} holds a run with other settings ({'; '.join(other)}): "
                     "give this one a --name, or --restart to begin anew"

@@ -45,9 +45,9 @@ def scorer(backbone, planner: Planner, characters: int) -> Callable[[], Scores]:
         jit_compile=environment.jit_compile(),
     )
     steps = planner.steps_per_pass
+    batches = carried.dataset(planner, stop=steps)
 
     def score() -> Scores:
-        batches = carried.dataset(planner, stop=steps)
         logs = model.evaluate(batches, steps=steps, verbose=0, return_dict=True)
         return _scores(logs, planner, characters)
 

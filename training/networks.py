@@ -36,7 +36,8 @@ def make(options: Any, data: Inputs):
         network = cls(**sizes, **arguments)
         backbone = EncoderDecoderBackbone(network) if source else Backbone(network)
     except (TypeError, ValueError) as error:
-        raise UserError(f"model: {error}") from None
+        said = " ".join(str(error).split())  # Keras's own words have many lines
+        raise UserError(f"model: {said[:300]}") from None
     tokenizer = PresetTokenizer(data.tokenizer)
     if not source:
         return CausalLM(backbone, CausalLMPreprocessor(tokenizer))

@@ -174,6 +174,7 @@ class Options:
     """A CSV file to append the row of results to, besides that of the run."""
 
 
+_MAY_CHANGE = ("epochs", "samples", "prompt", "sample_length", "tensorboard")
 _NOT_SAVED = ("recipe", "name", "runs", "restart", "results")
 
 
@@ -225,9 +226,12 @@ def dump(recipe: Any) -> str:
 
 
 def differences(recipe: str, other: str) -> list[str]:
-    """What two resolved recipes disagree on, as `key: value, value`."""
+    """What two resolved recipes disagree on, as `key: value, value`.
+
+    Left out is what a run may go on with another value of: to train for longer is to go on too.
+    """
     tables = [_dotted(tomllib.loads(text)) for text in (recipe, other)]
-    keys = sorted(tables[0].keys() | tables[1].keys())
+    keys = sorted((tables[0].keys() | tables[1].keys()) - set(_MAY_CHANGE))
     pairs = ((key, tables[0].get(key), tables[1].get(key)) for key in keys)
     return [f"{key}: {a}, {b}" for key, a, b in pairs if a != b]
 

@@ -121,21 +121,17 @@ def fit(task, options: Any, data: inputs.Inputs, directory: RunDirectory) -> tup
             shown.append(callbacks.Samples(task, prompts, length, options.seed, use_ema))
         if options.tensorboard and directory.writes:
             shown.append(keras.callbacks.TensorBoard(directory.tensorboard, write_graph=False))
-        model.fit(
-            carried.dataset(planner, start=done * steps),
-            initial_epoch=done,
-            epochs=options.epochs,
-            steps_per_epoch=steps,
-            callbacks=[
-                callbacks.Seed(options.seed),
-                callbacks.Progress(),
-                *noting,
-                *shown,
-                checkpoint,
-            ],
-            shuffle=False,  # the planner has
-            verbose=0,
-        )
+        first = [callbacks.Seed(options.seed), callbacks.Progress()]
+        with callbacks.Interrupt() as interrupt:
+            model.fit(
+                carried.dataset(planner, start=done * steps),
+                initial_epoch=done,
+                epochs=options.epochs,
+                steps_per_epoch=steps,
+                callbacks=[*first, *noting, *shown, checkpoint, interrupt],
+                shuffle=False,  # the planner has
+                verbose=0,
+            )
     return validate.files, history.rows
 
 

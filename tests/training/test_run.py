@@ -1,0 +1,181 @@
+"""A run from its command line to its directory, and what it says where it cannot be."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from training import recipe, run
+from training.data.download import DataError
+from training.recipe import UserError
+
+pytestmark = pytest.mark.keras  # `run` imports it when it has something to do
+
+ROOT = Path(__file__).parents[2]
+TEXT = "".join(f"{i} times {i} is {i * i}\n" for i in range(60))
+TINY = """
+batch_size = 4
+window = 8
+epochs = 2
+steps_per_epoch = 3
+samples = 1
+sample_length = 8
+[model]
+architecture = "lstm"
+units = 8
+num_layers = 1
+embedding_dim = 4
+[schedule]
+name = "cosine"
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Arguments for a small recipe on a small text, in folders of its own."""
+    (tmp_path / "text.txt").write_text(TEXT)
+    (tmp_path / "tiny.toml").write_text(f'data = "{tmp_path / "text.txt"}"\n{TINY}')
+    return ["--recipe", str(tmp_path / "tiny.toml"), "--runs", str(tmp_path / "runs")]
+
+
+def start(arguments, **environment):
+    return subprocess.Popen(
+        [sys.executable, "training/run.py", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores interrupts, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def test_a_run_leaves_a_directory_and_can_be_had_for_longer(tiny, tmp_path, capsys):
+    results = tmp_path / "all.csv"
+    run.main([*tiny, "--name", "a", "--results", str(results), "--tensorboard", "--keep", "2"])
+    folder = tmp_path / "runs" / "a"
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    assert names == {
+        *("recipe.toml", "versions.json", "log.txt", "history.csv", "curves.png", "preset"),
+        *("results.csv", "checkpoint.h5", "best", "tensorboard"),
+    }
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (
+        json.loads((folder / "versions.json").read_text())["backend"] == os.environ["KERAS_BACKEND"]
+    )
+    assert tomllib.loads((folder / "recipe.toml").read_text())["model"]["units"] == 8
+    assert list((folder / "tensorboard").rglob("events.out*"))
+    (row,) = csv.DictReader((folder / "results.csv").open())
+    assert (row["run"], row["architecture"], row["steps"], row["seed"]) == ("a", "lstm", "6", "0")
+    assert 2 < float(row["test_nats"]) < 4
+    assert results.read_text() == (folder / "results.csv").read_text()
+    assert "test: " in capsys.readouterr().out
+    history = (folder / "history.csv").read_text()
+
+    tiny = [*tiny, "--keep", "2"]
+    run.main([*tiny, "--name", "a"])
+    assert "has finished" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"other settings \(seed: 0, 1\)"):
+        run.main([*tiny, "--name", "a", "--seed", "1"])
+    run.main([*tiny, "--name", "a", "--epochs", "3", "--samples", "0"])
+    assert "going on after epoch 2" in capsys.readouterr().out
+    assert (folder / "history.csv").read_text().startswith(history)
+    run.main([*tiny, "--name", "a", "--seed", "1", "--restart"])
+    assert len((folder / "history.csv").read_text().splitlines()) == 3
+
+
+def test_the_preset_of_a_run_writes_and_scores_as_the_run_said(tiny, tmp_path):
+    import keras_hub
+
+    import zoo
+    from training import evaluate, inputs
+
+    run.main([*tiny, "--name", "b", "--keep", "2", "--average"])
+    folder = tmp_path / "runs" / "b"
+    task = zoo.load(folder / "preset")
+    assert isinstance(task, keras_hub.models.CausalLM)
+    data = inputs.load(recipe.parse(tiny).text)
+    planner = evaluate.exact(data, "test", task.backbone.network, window=8)
+    scores = evaluate.scorer(task.backbone, planner, data.characters("test"))()
+    (row,) = csv.DictReader((folder / "results.csv").open())
+    assert scores["nats"] == pytest.approx(float(row["test_nats"]), abs=1e-4)
+
+
+def test_an_early_stop_is_an_end(tiny, tmp_path, capsys):
+    arguments = [*tiny, "--name", "c", "--epochs", "9", "--early-stopping", "1"]
+    run.main([*arguments, "--optimizer.learning-rate", "0", "--schedule.name", "constant"])
+    assert "epoch 2 " in capsys.readouterr().out
+    folder = tmp_path / "runs" / "c"
+    assert len((folder / "history.csv").read_text().splitlines()) < 10
+    (folder / "results.csv").unlink()  # as if killed after the training
+    run.main([*arguments, "--optimizer.learning-rate", "0", "--schedule.name", "constant"])
+    said = capsys.readouterr().out
+    assert "epoch" not in said.split("going on after epoch")[1][3:]
+    assert (folder / "results.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "nowhere.txt"], "no data named nowhere.txt"),
+        (["--recipe", "lstm_python_referense"], "perhaps you meant lstm_python_reference"),
+        (["--data", "toy_translation"], "the data has pairs of texts"),
+        (["--tokenizer", "byte_pairs"], "vocabulary_size"),
+        (["--valid", "a.txt"], "--train"),
+        (["--model.units", "-1"], "model: "),
+        (["--optimizer.momentum", "0.5"], "optimizer adam: "),
+    ],
+)
+def test_a_mistake_is_one_line(tiny, arguments, said):
+    with pytest.raises((UserError, DataError)) as error:
+        run.main([*tiny, *arguments])
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_rows_longer_than_a_model_reads_are_a_mistake(tiny, tmp_path):
+    arguments = ["--data", str(tmp_path / "text.txt"), *tiny[2:], "--window", "9"]
+    bound = ["--model.architecture", "transformer", "--model.max-sequence-length", "8"]
+    path = tmp_path / "transformer.toml"
+    path.write_text("epochs = 1")
+    with pytest.raises(UserError, match="max-sequence-length is 8"):
+        run.main(["--recipe", str(path), *arguments, *bound])
+
+
+def test_two_runs_do_not_share_a_directory(tiny, tmp_path):
+    from filelock import FileLock
+
+    (tmp_path / "runs" / "d").mkdir(parents=True)
+    with FileLock(tmp_path / "runs" / "d" / ".lock"), pytest.raises(UserError, match="at work in"):
+        run.main([*tiny, "--name", "d"])
+
+
+@pytest.mark.parametrize(
+    ("backend", "said"), [("pytorch", "none of jax, torch, tensorflow"), ("", "none of jax")]
+)
+def test_a_wrong_backend_is_one_line(tiny, backend, said):
+    process = start(tiny, KERAS_BACKEND=backend)
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert said in errors
+    assert errors.count("\n") == 1
+
+
+def test_an_interrupt_ends_cleanly_and_says_how_to_go_on(tiny, tmp_path):
+    process = start([*tiny, "--name", "e", "--epochs", "10000"])
+    while not (tmp_path / "runs" / "e" / "checkpoint.h5").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "the same command goes on" in errors
+    assert "Traceback" not in errors
