@@ -40,7 +40,9 @@ def rotate(x, positions):
 
 def _angles(positions, width):
     rates = 10_000.0 ** (-2 * np.arange(width // 2) / width)
-    return ops.expand_dims(ops.cast(positions, "float32"), -1) * rates.astype("float32")
+    return ops.multiply(
+        ops.expand_dims(ops.cast(positions, "float32"), -1), rates.astype("float32")
+    )
 
 
 def alibi_slopes(num_heads):
