@@ -1,0 +1,47 @@
+"""Every recipe trains for a few steps on this backend."""
+
+import csv
+import math
+import tomllib
+
+import pytest
+
+from training import recipe, run
+from training.data.corpora import describe
+
+pytestmark = pytest.mark.keras  # `run` imports it when it has something to do
+
+# Lines of one length, so that there is one shape to compile a program for.
+TEXT = "".join(
+    f"{a} and {b} make {c}\n" for a, b, c in zip("abcdefgh" * 5, "ijklm" * 8, "nopqr" * 8)
+)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in recipe.RECIPES.glob("*.toml")))
+def test_recipe_trains(name, tmp_path):
+    saved = recipe.load_recipe(name)
+    arguments = [
+        "--recipe",
+        name,
+        "--runs",
+        str(tmp_path),
+        "--epochs",
+        "1",
+        "--steps-per-epoch",
+        "2",
+    ]
+    arguments += ["--batch-size", "4", "--window", "8", "--samples", "1", "--sample-length", "6"]
+    kind = describe(saved["data"])["kind"]
+    if kind != "pairs":  # those are embedded, and the others may have to be downloaded
+        (tmp_path / "text.txt").write_text(TEXT)
+        data = ["--data", str(tmp_path / "text.txt"), "--split", "None", "--kind", kind]
+        arguments += [*data, "--vocabulary-size", "None"]
+    run.main(arguments)
+    (row,) = csv.DictReader((tmp_path / name / "results.csv").open())
+    assert row["architecture"] == saved["model"]["architecture"]
+    assert 0 < float(row["test_nats"]) < 1e5
+    assert (tmp_path / name / "preset" / "task.json").exists()
+    if row["steps"] != "0":  # what counts has no history
+        (history,) = csv.DictReader((tmp_path / name / "history.csv").open())
+        assert math.isfinite(float(history["loss"]))
+        assert tomllib.loads((tmp_path / name / "recipe.toml").read_text())["epochs"] == 1
