@@ -1,6 +1,7 @@
 """What must be settled before Keras is imported, and right after: backend, threads, devices."""
 
 import contextlib
+import ctypes
 import importlib.util
 import os
 import platform
@@ -38,9 +39,29 @@ def prepare(deterministic: bool = False) -> None:
         raise UserError(f"{name} is not installed; run: pip install -e '.[{name}]'")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    keep_memory()
     if deterministic:
         os.environ.update(_ONE_THREAD)
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_ONE_THREAD_XLA}"
+
+
+def keep_memory() -> None:
+    """Has glibc keep what freed arrays leave, for the next step to use.
+
+    As it comes, it hands large arrays back to the kernel and gets them again page by page, which
+    costs a training step on a CPU a fifth of its time. Elsewhere than on glibc nothing is done.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        for parameter, value in _MALLOC.items():
+            ctypes.CDLL(None).mallopt(parameter, value)
+
+
+_MALLOC = {
+    -1: 2**31 - 1,  # M_TRIM_THRESHOLD: never give back the top of the heap
+    -4: 0,  # M_MMAP_MAX: no array outside the heap
+    -8: 1,  # M_ARENA_MAX: one heap, since those of further threads are bounded
+}
+"""From glibc's malloc.h; mallopt(3)."""
 
 
 def configure(seed: int = 0, dtype: str = "float32", deterministic: bool = False) -> None:

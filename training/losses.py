@@ -25,11 +25,31 @@ class CrossEntropy(keras.losses.Loss):
         self.label_smoothing = label_smoothing
 
     def call(self, y_true, y_pred):
-        loss = ops.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
-        if not self.label_smoothing:
-            return loss
-        uniform = ops.logsumexp(y_pred, axis=-1) - ops.mean(y_pred, axis=-1)
-        return (1 - self.label_smoothing) * loss + self.label_smoothing * uniform
+        return _cross_entropies(ops.cast(y_true, "int32"), y_pred, self.label_smoothing)
+
+    def get_config(self):
+        return {"name": self.name, "label_smoothing": self.label_smoothing}
+
+
+def _cross_entropies(targets, logits, label_smoothing):
+    """Of each token: `(batch, time)` and `(batch, time, vocabulary_size)` -> `(batch, time)`."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        # Its fused kernel.
+        losses = torch.nn.functional.cross_entropy(
+            logits.flatten(0, -2),
+            targets.flatten().long(),
+            reduction="none",
+            label_smoothing=label_smoothing,
+        )
+        return losses.view(targets.shape)
+    # Neither a one-hot target nor a log-softmax: XLA makes fewer passes over the logits of this.
+    chosen = ops.take_along_axis(logits, ops.expand_dims(targets, -1), axis=-1)[..., 0]
+    losses = ops.logsumexp(logits, axis=-1) - (1 - label_smoothing) * chosen
+    if label_smoothing:
+        losses = losses - label_smoothing * ops.mean(logits, axis=-1)
+    return losses
 
 
 def cross_entropy(label_smoothing: float = 0.0) -> keras.losses.Loss:

@@ -4,11 +4,12 @@ import dataclasses
 
 import keras
 
+from training import adam
 from training.recipe import Optimizer, UserError
 
 _CLASSES = {
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
+    "adam": adam.Adam,
+    "adamw": adam.AdamW,
     "adagrad": keras.optimizers.Adagrad,
     "sgd": keras.optimizers.SGD,
 }

@@ -77,3 +77,28 @@ def test_an_option_that_does_not_go_with_it_is_the_users_mistake():
         optimizers.make(Optimizer(momentum=0.9), 0.1, linear())
     with pytest.raises(UserError, match=r"optimizer sgd.*clip"):
         optimizers.make(Optimizer(name="sgd", clipvalue=1.0, clipnorm=1.0), 0.1, linear())
+
+
+@pytest.mark.parametrize("accumulation", [None, 2])
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_adam_takes_the_steps_of_keras(name, accumulation):
+    """Also where gradients are as small as epsilon, on which side of which the others differ."""
+    options = {"weight_decay": 0.1} if name == "adamw" else {}
+    options |= {"epsilon": 1e-3, "gradient_accumulation_steps": accumulation}
+    theirs = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[name]
+    generator, models = np.random.default_rng(0), [linear(), linear()]
+    pair = [
+        optimizers.make(Optimizer(name=name, learning_rate=0.1, **options), 0.1, models[0]),
+        theirs(0.1, **options),
+    ]
+    if name == "adamw":
+        pair[1].exclude_from_weight_decay([models[1].layers[0].bias])  # as ours does
+    for model, optimizer in zip(models, pair):
+        optimizer.build(model.trainable_variables)
+    for _ in range(6):
+        gradients = [generator.normal(0, 1e-3, g.shape).astype("float32") for g in GRADIENT]
+        for model, optimizer in zip(models, pair):
+            tensors = [ops.convert_to_tensor(g) for g in gradients]
+            optimizer.apply(tensors, model.trainable_variables)
+    for a, b in zip(models[0].weights, models[1].weights):
+        np.testing.assert_allclose(ops.convert_to_numpy(a), ops.convert_to_numpy(b), rtol=1e-5)

@@ -1,16 +1,17 @@
 """Recurrent layers with their state in the open: `(inputs, state, lengths) -> (outputs, state)`.
 
-The cell's equations stand once, in `step`; one scan over time serves every backend.
+The equations of a cell stand once, in its layer, for every backend.
 """
 
 import keras
 from keras import ops
 
-from zoo.layers.scan import scan
+from zoo.layers.dense import project
+from zoo.layers.recurrence import recurrence, recurrence_of_product
 
 
 class _Recurrent(keras.layers.Layer):
-    """A scan of `step` over time.
+    """A cell and its weights; `cell` is one token's step.
 
     Args:
         units: width of the hidden state.
@@ -36,21 +37,33 @@ class _Recurrent(keras.layers.Layer):
         wide = self.num_gates * self.units
         self.kernel = self.add_weight((input_shape[-1], wide), "glorot_uniform", name="kernel")
         self.recurrent_kernel = self.add_weight(
-            (self.units, wide), _orthogonal, name="recurrent_kernel"
+            (self.units, wide), "orthogonal", name="recurrent_kernel"
         )
         self.bias = self.add_weight((wide,), self._bias_initializer, name="bias")
 
     _bias_initializer = "zeros"
 
-    def step(self, projected, state):
-        """One token: `(batch, gates * units)` and the state -> the next state, output first."""
+    @property
+    def cell_weights(self):
+        """The weights that `cell` takes."""
+        return ()
+
+    def cell(self, x, product, state, *weights):
+        """W x + b and U h, `(batch, gates * units)` each, and the state -> the next state."""
         raise NotImplementedError
 
-    def call(self, inputs, state, lengths=None):
+    def call(self, inputs, state, lengths=None, training=False):
         state = [ops.cast(x, self.compute_dtype) for x in state]
-        projected = ops.matmul(inputs, self.kernel) + self.bias
-        outputs, state = scan(self.step, state, projected, lengths)
+        outputs, state = self.run(inputs, state, lengths, training)
         return outputs, tuple(ops.cast(x, "float32") for x in state)
+
+    def run(self, inputs, state, lengths, training):
+        """`call` in the precision of the layer."""
+        projected = project(inputs, self.kernel, self.bias)
+        kernel, *weights = map(ops.convert_to_tensor, (self.recurrent_kernel, *self.cell_weights))
+        return recurrence_of_product(
+            self.cell, state, projected, kernel, weights, lengths, training
+        )
 
 
 class LSTM(_Recurrent):
@@ -82,20 +95,28 @@ class LSTM(_Recurrent):
         zeros = ops.zeros((self.units,), dtype)
         return ops.concatenate([zeros, zeros + 1, zeros, zeros])
 
-    def step(self, projected, state):
-        h, c = state
-        i, f, g, o = ops.split(projected + ops.matmul(h, self.recurrent_kernel), 4, axis=-1)
-        if self.peephole:
-            i, f = i + self.peepholes[0] * c, f + self.peepholes[1] * c
+    @property
+    def cell_weights(self):
+        return (self.peepholes,) if self.peephole else ()
+
+    def cell(self, x, product, state, peepholes=None):
+        _, c = state
+        i, f, g, o = ops.split(x + product, 4, axis=-1)
+        if peepholes is not None:
+            i, f = i + peepholes[0] * c, f + peepholes[1] * c
         c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
-        if self.peephole:
-            o = o + self.peepholes[2] * c
+        if peepholes is not None:
+            o = o + peepholes[2] * c
         return [ops.sigmoid(o) * ops.tanh(c), c]
 
+    def run(self, inputs, state, lengths, training):
+        # torch's kernel lays the weights out anew at each call, too much for one token.
+        if keras.backend.backend() != "torch" or self.peephole or inputs.shape[1] == 1:
+            return super().run(inputs, state, lengths, training)
+        from zoo.layers import torch_kernels
 
-def _orthogonal(shape, dtype=None):
-    # In float32: there is no QR decomposition at half precision.
-    return ops.cast(keras.initializers.Orthogonal()(shape, "float32"), dtype)
+        weights = map(ops.convert_to_tensor, (self.kernel, self.recurrent_kernel, self.bias))
+        return torch_kernels.lstm(inputs, state, *weights, lengths)
 
 
 class SimpleRNN(_Recurrent):
@@ -103,16 +124,15 @@ class SimpleRNN(_Recurrent):
 
     Args:
         units: width of `h`.
-        activation: f, by Keras's name.
+        activation: f, by Keras's name; element by element.
     """
 
     def __init__(self, units, activation="tanh", **kwargs):
         super().__init__(units, **kwargs)
         self.activation = keras.activations.get(activation)
 
-    def step(self, projected, state):
-        (h,) = state
-        return [self.activation(projected + ops.matmul(h, self.recurrent_kernel))]
+    def cell(self, x, product, state):
+        return [self.activation(x + product)]
 
 
 class GRU(_Recurrent):
@@ -124,8 +144,8 @@ class GRU(_Recurrent):
 
     Args:
         units: width of `h`.
-        reset_after: the reset gate after the product with U, which the fast kernels compute, or
-            before it, as in the paper.
+        reset_after: the reset gate after the product with U, which trains faster, or before it, as
+            in the paper.
     """
 
     num_gates = 3
@@ -139,14 +159,28 @@ class GRU(_Recurrent):
         if self.reset_after:
             self.recurrent_bias = self.add_weight((self.units,), "zeros", name="recurrent_bias")
 
-    def step(self, projected, state):
+    @property
+    def cell_weights(self):
+        return (self.recurrent_bias,) if self.reset_after else ()
+
+    def cell(self, x, product, state, recurrent_bias):
         (h,) = state
-        gates, x = projected[..., : 2 * self.units], projected[..., 2 * self.units :]
-        recurrent_gates = self.recurrent_kernel[:, : 2 * self.units]
-        recurrent = self.recurrent_kernel[:, 2 * self.units :]
-        z, r = ops.split(ops.sigmoid(gates + ops.matmul(h, recurrent_gates)), 2, axis=-1)
-        if self.reset_after:
-            g = ops.tanh(x + r * (ops.matmul(h, recurrent) + self.recurrent_bias))
-        else:
-            g = ops.tanh(x + ops.matmul(r * h, recurrent))
+        z, r, g = ops.split(x, 3, axis=-1)
+        uz, ur, ug = ops.split(product, 3, axis=-1)
+        z, r = ops.sigmoid(z + uz), ops.sigmoid(r + ur)
+        g = ops.tanh(g + r * (ug + recurrent_bias))
         return [z * h + (1 - z) * g]
+
+    def step(self, x, state):
+        """One token with the reset gate before the product, W x + b given."""
+        (h,) = state
+        z, r, g = ops.split(x, 3, axis=-1)
+        uz, ur, u = ops.split(self.recurrent_kernel, 3, axis=-1)
+        z, r = ops.sigmoid(z + ops.matmul(h, uz)), ops.sigmoid(r + ops.matmul(h, ur))
+        g = ops.tanh(g + ops.matmul(r * h, u))
+        return [z * h + (1 - z) * g]
+
+    def run(self, inputs, state, lengths, training):
+        if self.reset_after:
+            return super().run(inputs, state, lengths, training)
+        return recurrence(self.step, state, project(inputs, self.kernel, self.bias), lengths)

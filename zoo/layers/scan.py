@@ -1,67 +1,46 @@
-"""A scan over time that stops each row at its own length."""
+"""A scan over time."""
 
 import keras
 from keras import ops
 
 
-def scan(step, state, inputs, lengths=None):
-    """Runs `step` over time.
+def scan(body, carry, inputs, like, reverse=False):
+    """Runs `body` over the first axis of the inputs.
 
     Args:
-        step: `(input, state) -> state`, for one token: `(batch, features)` and a list of
-            `(batch, ...)`; the first of the list is also the output.
-        state: list of `(batch, ...)`, before the first token.
-        inputs: `(batch, time, features)`.
-        lengths: `(batch,)` int32; a row's state stays as it is from its length on. `None`: the
-            whole of every row counts.
+        body: `(carry, list of inputs) -> (carry, list of outputs)`, for one step.
+        carry: list of arrays, before the first step.
+        inputs: list of arrays `(time, ...)`.
+        like: for each output an array of the shape and dtype that it has in one step.
+        reverse: from the last step to the first.
 
     Returns:
-        `(outputs, state)`: `(batch, time, ...)`, and the state after each row's last token.
+        `(carry, outputs)`: the carry after all steps, and `(time, ...)` of each output, in the
+        order of the inputs.
     """
-
-    def guarded(time, x, state):
-        new = step(x, state)
-        if lengths is None:
-            return new
-        alive = time < lengths
-        return [
-            ops.where(ops.reshape(alive, [-1] + [1] * (len(a.shape) - 1)), a, b)
-            for a, b in zip(new, state, strict=True)
-        ]
-
-    return _SCANS.get(keras.backend.backend(), _scan)(guarded, list(state), inputs)
+    if keras.backend.backend() == "tensorflow":
+        return _tensorflow_scan(body, carry, inputs, like, reverse)
+    return ops.scan(body, carry, inputs, reverse=reverse)
 
 
-def _scan(step, state, inputs):
-    def body(carry, x):
-        time, state = carry
-        state = step(time, x, state)
-        return (time + 1, state), state[0]
-
-    start = (ops.zeros((), "int32"), state)
-    (_, state), outputs = ops.scan(body, start, ops.moveaxis(inputs, 1, 0))
-    return ops.moveaxis(outputs, 0, 1), state
-
-
-def _tensorflow_scan(step, state, inputs):
+def _tensorflow_scan(body, carry, inputs, like, reverse):
     # On TensorFlow `ops.scan` stacks as many outputs as there are carries and keeps each carry in a
     # TensorArray: a plain while loop trains faster, and tf2onnx takes it.
     import tensorflow as tf
 
-    inputs = tf.TensorArray(inputs.dtype, tf.shape(inputs)[1]).unstack(ops.moveaxis(inputs, 1, 0))
-    outputs = tf.TensorArray(state[0].dtype, inputs.size(), element_shape=state[0].shape)
+    steps = tf.shape(inputs[0])[0]
+    inputs = [tf.TensorArray(x.dtype, steps).unstack(x) for x in inputs]
+    outputs = [tf.TensorArray(x.dtype, steps, element_shape=x.shape) for x in like]
 
-    def body(time, outputs, state):
-        state = step(time, inputs.read(time), state)
-        return time + 1, outputs.write(time, state[0]), state
+    def step(count, carry, outputs):
+        time = steps - 1 - count if reverse else count
+        carry, new = body(carry, [array.read(time) for array in inputs])
+        return count + 1, carry, [array.write(time, x) for array, x in zip(outputs, new)]
 
-    _, outputs, state = tf.while_loop(
-        lambda time, *_: time < inputs.size(),
-        body,
-        (0, outputs, state),
-        maximum_iterations=inputs.size(),  # XLA needs the bound to differentiate the loop
+    _, carry, outputs = tf.while_loop(
+        lambda count, *_: count < steps,
+        step,
+        (0, carry, outputs),
+        maximum_iterations=steps,  # XLA needs the bound to differentiate the loop
     )
-    return ops.moveaxis(outputs.stack(), 0, 1), state
-
-
-_SCANS = {"tensorflow": _tensorflow_scan}
+    return carry, [array.stack() for array in outputs]

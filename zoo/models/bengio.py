@@ -9,6 +9,7 @@ from keras import ops
 
 from zoo.backbone import Network, lengths
 from zoo.contract import Leaf, StateSpec
+from zoo.layers.dense import Dense
 from zoo.layers.embedding import token_embedding
 
 START_ID = 1  # `<eos>`, which stands before the first token of a text
@@ -51,17 +52,15 @@ class BengioLanguageModel(Network):
         policy = self.dtype_policy
         self.token_embedding = token_embedding(vocabulary_size, embedding_dim, policy)
         # With batch normalisation a bias before it would be taken off again.
-        self.hidden = keras.layers.Dense(
+        self.hidden = Dense(
             hidden_dim, use_bias=normalization != "batch", dtype=policy, name="hidden"
         )
         self.normalization = _normalization(normalization, hidden_dim, policy)
         self.dropout = keras.layers.Dropout(dropout, dtype=policy)
-        self.output_dense = keras.layers.Dense(vocabulary_size, dtype=policy, name="logits")
+        self.output_dense = Dense(vocabulary_size, dtype=policy, name="logits")
         self.direct = None
         if direct_connections:
-            self.direct = keras.layers.Dense(
-                vocabulary_size, use_bias=False, dtype=policy, name="direct"
-            )
+            self.direct = Dense(vocabulary_size, use_bias=False, dtype=policy, name="direct")
 
     @property
     def state_spec(self):

@@ -10,6 +10,7 @@ from keras import ops
 
 from zoo.backbone import Network, lengths
 from zoo.contract import Leaf, StateSpec
+from zoo.layers.dense import Dense
 from zoo.layers.embedding import token_embedding
 from zoo.layers.recurrent import SimpleRNN
 
@@ -45,7 +46,7 @@ class ElmanLanguageModel(Network):
         self.token_embedding = token_embedding(vocabulary_size, embedding_dim or units, policy)
         self.hidden = SimpleRNN(units, activation=activation, dtype=policy, name="hidden")
         self.dropout = keras.layers.Dropout(dropout, dtype=policy)
-        self.output_dense = keras.layers.Dense(vocabulary_size, dtype=policy, name="logits")
+        self.output_dense = Dense(vocabulary_size, dtype=policy, name="logits")
 
     @property
     def state_spec(self):

@@ -15,6 +15,7 @@ from zoo.backbone import Network, lengths
 from zoo.contract import PAD_ID, Leaf, StateSpec
 from zoo.layers import cache
 from zoo.layers.attention import attend, merge_heads, split_heads, weights
+from zoo.layers.dense import Dense, project
 from zoo.layers.positions import alibi_slopes, rotate, sinusoids
 
 POSITIONS = ("learned", "sinusoidal", "relative", "rotary", "alibi")
@@ -114,7 +115,7 @@ class TransformerLanguageModel(Network):
         self.final_norm = _layer_norm(policy, "final_norm") if norm == "pre" else None
         self.output_dense = None
         if not tie_embeddings:
-            self.output_dense = keras.layers.Dense(
+            self.output_dense = Dense(
                 vocabulary_size, None, False, normal, dtype=policy, name="logits"
             )
 
@@ -147,7 +148,7 @@ class TransformerLanguageModel(Network):
             logits = self.output_dense(x)
         else:
             embeddings = ops.cast(self.token_embedding.embeddings, x.dtype)
-            logits = ops.matmul(x, ops.transpose(embeddings))
+            logits = project(x, ops.transpose(embeddings))
         return ops.cast(logits, "float32"), past.state
 
 
@@ -185,9 +186,7 @@ class Block(keras.layers.Layer):
 
         def dense(units, name, stddev=0.02, activation=None):
             initializer = keras.initializers.RandomNormal(stddev=stddev)
-            return keras.layers.Dense(
-                units, activation, True, initializer, dtype=self.dtype_policy, name=name
-            )
+            return Dense(units, activation, True, initializer, dtype=self.dtype_policy, name=name)
 
         residual = 0.02 * self.residual_scale
         self.query_key_value = dense(3 * hidden_dim, "query_key_value")
