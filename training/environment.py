@@ -68,37 +68,6 @@ def configure(seed: int = 0, dtype: str = "float32", deterministic: bool = False
         torch.use_deterministic_algorithms(True)
 
 
-def distribute(distribution: str) -> contextlib.AbstractContextManager:
-    """The scope in which models are built and trained.
-
-    On jax, processes on several hosts join where Keras's own variables are set:
-    `KERAS_DISTRIBUTION_JOB_ADDRESSES`, `_NUM_PROCESSES` and `_PROCESS_ID`.
-
-    Args:
-        distribution: `"none"`, or `"data"` to share each batch among all devices.
-
-    Raises:
-        UserError: the backend cannot.
-    """
-    if distribution == "none":
-        return contextlib.nullcontext()
-    if backend() == "torch":
-        raise UserError(
-            "--distribution data: Keras distributes on jax and tensorflow, not on torch; "
-            "set KERAS_BACKEND, or leave it out"
-        )
-    if backend() == "tensorflow":
-        import tensorflow as tf
-
-        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices]).scope()
-    import keras
-
-    if "KERAS_DISTRIBUTION_NUM_PROCESSES" in os.environ:
-        keras.distribution.initialize()
-    return keras.distribution.DataParallel().scope()
-
-
 def backend() -> str:
     """The name of Keras's backend, which need not be loaded for it."""
     return os.environ["KERAS_BACKEND"]
@@ -107,12 +76,12 @@ def backend() -> str:
 def jit_compile() -> bool | str:
     """What `compile` is told. Keras leaves XLA out on TensorFlow where there is only a CPU, and
     recurrent models train at half the speed then."""
-    return True if backend() == "tensorflow" else "auto"
+    if backend() != "tensorflow":
+        return "auto"
+    import tensorflow as tf
 
-
-def is_first_process() -> bool:
-    """Whether this process is the one that writes files, of several on jax."""
-    return os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", "0") == "0"
+    # What XLA has compiled reaches the variables of one device only.
+    return tf.distribute.get_strategy().num_replicas_in_sync == 1
 
 
 def versions() -> dict[str, str]:

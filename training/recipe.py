@@ -174,7 +174,7 @@ class Options:
     """A CSV file to append the row of results to, besides that of the run."""
 
 
-_MAY_CHANGE = ("epochs", "samples", "prompt", "sample_length", "tensorboard")
+_MAY_CHANGE = ("epochs", "samples", "prompt", "sample_length", "tensorboard", "distribution")
 _NOT_SAVED = ("recipe", "name", "runs", "restart", "results")
 
 

@@ -11,7 +11,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from training import environment, inputs, recipe, results
+from training import distribution, environment, inputs, recipe, results
 from training.directory import RunDirectory
 
 log = logging.getLogger("training")
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> None:
             log.info("%s has finished: --epochs for more, --restart for anew", directory.path)
             return
         environment.configure(options.seed, options.dtype, options.deterministic)
-        with environment.distribute(options.distribution):
+        with distribution.scope(options):
             best, rows = train(options, data, directory)
         if directory.writes:
             finish(options, data, directory, best, rows)
@@ -44,14 +44,16 @@ def train(options: Any, data: inputs.Inputs, directory: RunDirectory) -> tuple[l
     from training import networks
 
     task = networks.make(options.model, data)
+    devices = distribution.devices()
     log.info(
-        "%s: %s with %s parameters and %s tokens, on %s and %s",
+        "%s: %s with %s parameters and %s tokens, on %s and %s%s",
         directory.path,
         options.model.architecture,
         f"{task.backbone.count_params():,}",
         f"{data.tokenizer.vocabulary_size:,}",
         environment.backend(),
         environment.hardware(),
+        f", shared among {devices} devices" if devices > 1 else "",
     )
     if hasattr(task.backbone.network, "adapt"):  # it counts, once, and has no gradient
         return count(task, data, directory)
@@ -85,7 +87,7 @@ def fit(task, options: Any, data: inputs.Inputs, directory: RunDirectory) -> tup
     model = carried.wrap(backbone, planner)
     model.compile(
         optimizer=optimizers.make(options.optimizer, rate, model),
-        loss=losses.cross_entropy(options.label_smoothing),
+        loss=distribution.over_replicas(losses.cross_entropy(options.label_smoothing)),
         jit_compile=environment.jit_compile(),
     )
     model.optimizer.build(model.trainable_variables)
@@ -111,6 +113,7 @@ def fit(task, options: Any, data: inputs.Inputs, directory: RunDirectory) -> tup
         then=validate.drop_others,
     )
     done, stopped = checkpoint.restore(model)
+    distribution.check_equal(done, data.corpus.hash)
     if done:
         log.info("going on after epoch %d", done)
     if not stopped and done < options.epochs:

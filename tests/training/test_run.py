@@ -141,6 +141,12 @@ def test_a_mistake_is_one_line(tiny, arguments, said):
     assert "\n" not in str(error.value)
 
 
+def test_a_mistake_does_not_take_the_directory(tiny):
+    with pytest.raises(UserError, match="optimizer adam"):
+        run.main([*tiny, "--name", "f", "--optimizer.momentum", "0.5"])
+    run.main([*tiny, "--name", "f", "--epochs", "1"])
+
+
 def test_rows_longer_than_a_model_reads_are_a_mistake(tiny, tmp_path):
     arguments = ["--data", str(tmp_path / "text.txt"), *tiny[2:], "--window", "9"]
     bound = ["--model.architecture", "transformer", "--model.max-sequence-length", "8"]
