@@ -41,6 +41,7 @@ class Carried(keras.Model):
                 initializer="zeros",
                 dtype=array.dtype.name,
                 trainable=False,
+                autocast=False,  # at half precision torch would assign to a copy
                 name=f"carried_{name.replace('/', '_')}",
             )
             for name, array in self.initial.items()

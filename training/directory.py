@@ -44,12 +44,16 @@ class RunDirectory:
         """Makes the directory, or finds the same run there, and keeps other processes out of it.
 
         Raises:
-            UserError: it holds a run with other settings, or another process is at work there.
+            UserError: it holds a run with other settings, another process is at work there, or
+                nothing can be written there.
         """
         if not self.writes:
             yield
             return
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make {self.path} ({error.strerror}): give --runs") from None
         try:
             with FileLock(self.path / ".lock", timeout=0):
                 self._begin()

@@ -13,6 +13,7 @@ from typing import Any
 
 from training import distribution, environment, inputs, recipe, results
 from training.directory import RunDirectory
+from training.recipe import UserError
 
 log = logging.getLogger("training")
 
@@ -22,6 +23,8 @@ def main(arguments: list[str]) -> None:
     options = recipe.parse(arguments)
     environment.prepare(options.deterministic)
     data = inputs.load(options.text)
+    if options.results:
+        results.check(options.results)
     directory = RunDirectory(options)
     with directory.claimed():
         directory.start_log()
@@ -79,7 +82,12 @@ def fit(task, options: Any, data: inputs.Inputs, directory: RunDirectory) -> tup
     from training.evaluate import scorer
 
     backbone, text = task.backbone, options.text
-    carries = text.crops in (None, "carried") and carried.can_carry(backbone.network)
+    can_carry = carried.can_carry(backbone.network)
+    if text.crops == "carried" and not can_carry:
+        raise UserError(
+            f"--crops carried: {options.model.architecture} has no state that could; leave it out"
+        )
+    carries = text.crops in (None, "carried") and can_carry
     planner = data.training(text, options.seed, carries)
     networks.check_length(backbone.network, planner)
     steps = options.steps_per_epoch or planner.steps_per_pass
