@@ -7,7 +7,9 @@ Tomas Mikolov et al., "Recurrent neural network based language model", 2010; Ily
 import keras
 from keras import ops
 
+from training import distribution
 from training.data.pipelines import Planner, Streams
+from training.recipe import UserError
 
 
 class Carried(keras.Model):
@@ -21,9 +23,9 @@ class Carried(keras.Model):
         batch_size: rows of every batch.
 
     Call arguments:
-        inputs: `token_ids` `(batch, time)` int32 without padding, and `first` `(batch,)` bool,
-            true where a row is at its beginning and its state is set back to that before the
-            first token.
+        inputs: `token_ids` `(batch, time)` int32 without padding, and `first` `(batch,)` int32,
+            1 where a row is at its beginning and its state is set back to that before the first
+            token.
 
     Returns:
         Logits `(batch, time, vocabulary_size)`.
@@ -39,6 +41,7 @@ class Carried(keras.Model):
                 initializer="zeros",
                 dtype=array.dtype.name,
                 trainable=False,
+                autocast=False,  # at half precision torch would assign to a copy
                 name=f"carried_{name.replace('/', '_')}",
             )
             for name, array in self.initial.items()
@@ -49,13 +52,14 @@ class Carried(keras.Model):
     def call(self, inputs, training=None):
         state = {}
         for name, initial in self.initial.items():
-            first = ops.reshape(inputs["first"], [-1] + [1] * (initial.ndim - 1))
+            first = ops.reshape(inputs["first"] == 1, [-1] + [1] * (initial.ndim - 1))
             # A copy, since torch does not let what the graph has read be assigned to.
-            state[name] = ops.where(first, initial, ops.copy(self.state[name].value))
+            before = ops.copy(distribution.own_rows(self.state[name].value, inputs["first"]))
+            state[name] = ops.where(first, initial[:1], before)
         token_ids = inputs["token_ids"]
         logits, state = self.network(token_ids, state, padded=False, training=training)
         for name, variable in self.state.items():
-            variable.assign(ops.stop_gradient(state[name]))
+            variable.assign(distribution.all_rows(ops.stop_gradient(state[name])))
         return logits
 
 
@@ -66,8 +70,17 @@ def can_carry(network) -> bool:
 
 
 def wrap(backbone, planner: Planner) -> keras.Model:
-    """The model that reads what `dataset` gives of this planner; its weights are the backbone's."""
+    """The model that reads what `dataset` gives of this planner; its weights are the backbone's.
+
+    Raises:
+        UserError: as many rows cannot be shared among the devices.
+    """
     if isinstance(planner, Streams):
+        if planner.batch_size % distribution.devices():
+            raise UserError(
+                f"{planner.batch_size} rows with a state cannot be shared among "
+                f"{distribution.devices()} devices: give a --batch-size that can"
+            )
         return Carried(backbone.network, planner.batch_size)
     return keras.Model(backbone.input, backbone.output)
 
@@ -75,13 +88,15 @@ def wrap(backbone, planner: Planner) -> keras.Model:
 def dataset(planner: Planner, start: int = 0, stop: int | None = None):
     """The batches from step `start` on, `first` among the inputs where the state is carried."""
     if not isinstance(planner, Streams):
-        return planner.dataset(start, stop)
+        return distribution.share(planner.dataset(start, stop))
     import tensorflow as tf
 
     def mark(step, batch):
         x, y, weight = batch
-        first = tf.fill([planner.batch_size], step % planner.steps_per_pass == 0)
+        is_first = tf.cast(step % planner.steps_per_pass == 0, "int32")
+        first = tf.fill([planner.batch_size], is_first)
         return {**x, "first": first}, y, weight
 
     steps = tf.data.Dataset.counter(start)
-    return tf.data.Dataset.zip(steps, planner.dataset(start, stop)).map(mark)
+    marked = tf.data.Dataset.zip(steps, planner.dataset(start, stop)).map(mark)
+    return distribution.share(marked)

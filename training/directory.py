@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from training import environment, recipe
+from training import distribution, environment, recipe
 from training.recipe import UserError
 
 log = logging.getLogger("training")
@@ -37,19 +37,23 @@ class RunDirectory:
         self.tensorboard = self.path / "tensorboard"
         self.preset = self.path / "preset"
         self.results = self.path / "results.csv"
-        self.writes = environment.is_first_process()
+        self.writes = distribution.is_first_process()
 
     @contextlib.contextmanager
     def claimed(self):
         """Makes the directory, or finds the same run there, and keeps other processes out of it.
 
         Raises:
-            UserError: it holds a run with other settings, or another process is at work there.
+            UserError: it holds a run with other settings, another process is at work there, or
+                nothing can be written there.
         """
         if not self.writes:
             yield
             return
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make {self.path} ({error.strerror}): give --runs") from None
         try:
             with FileLock(self.path / ".lock", timeout=0):
                 self._begin()
@@ -62,7 +66,7 @@ class RunDirectory:
         if self.recipe.exists() and self.options.restart:
             for item in self.path.glob("[!.]*"):
                 shutil.rmtree(item) if item.is_dir() else item.unlink()
-        if self.recipe.exists():
+        if self.checkpoint.exists() or self.results.exists():  # else nothing is lost
             saved = self.recipe.read_text(encoding="utf-8")
             if other := recipe.differences(saved, resolved):
                 raise UserError(
@@ -84,7 +88,8 @@ class RunDirectory:
 
     def has_finished(self) -> bool:
         """Whether there are results for as many epochs as the recipe says."""
-        if not self.results.exists():
+        # The first process may not yet have taken away what --restart is to replace.
+        if self.options.restart or not self.results.exists():
             return False
         with self.results.open(encoding="utf-8") as file:
             return next(csv.DictReader(file))["epochs"] == str(self.options.epochs)

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from training.data.download import DataError
 from training.recipe import UserError
+from zoo.decoding import InvalidOption
 from zoo.presets import PresetError
 from zoo.quiet import quiet_imports
 
@@ -89,37 +90,6 @@ def configure(seed: int = 0, dtype: str = "float32", deterministic: bool = False
         torch.use_deterministic_algorithms(True)
 
 
-def distribute(distribution: str) -> contextlib.AbstractContextManager:
-    """The scope in which models are built and trained.
-
-    On jax, processes on several hosts join where Keras's own variables are set:
-    `KERAS_DISTRIBUTION_JOB_ADDRESSES`, `_NUM_PROCESSES` and `_PROCESS_ID`.
-
-    Args:
-        distribution: `"none"`, or `"data"` to share each batch among all devices.
-
-    Raises:
-        UserError: the backend cannot.
-    """
-    if distribution == "none":
-        return contextlib.nullcontext()
-    if backend() == "torch":
-        raise UserError(
-            "--distribution data: Keras distributes on jax and tensorflow, not on torch; "
-            "set KERAS_BACKEND, or leave it out"
-        )
-    if backend() == "tensorflow":
-        import tensorflow as tf
-
-        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices]).scope()
-    import keras
-
-    if "KERAS_DISTRIBUTION_NUM_PROCESSES" in os.environ:
-        keras.distribution.initialize()
-    return keras.distribution.DataParallel().scope()
-
-
 def backend() -> str:
     """The name of Keras's backend, which need not be loaded for it."""
     return os.environ["KERAS_BACKEND"]
@@ -128,12 +98,12 @@ def backend() -> str:
 def jit_compile() -> bool | str:
     """What `compile` is told. Keras leaves XLA out on TensorFlow where there is only a CPU, and
     recurrent models train at half the speed then."""
-    return True if backend() == "tensorflow" else "auto"
+    if backend() != "tensorflow":
+        return "auto"
+    import tensorflow as tf
 
-
-def is_first_process() -> bool:
-    """Whether this process is the one that writes files, of several on jax."""
-    return os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", "0") == "0"
+    # What XLA has compiled reaches the variables of one device only.
+    return tf.distribute.get_strategy().num_replicas_in_sync == 1
 
 
 def versions() -> dict[str, str]:
@@ -170,7 +140,7 @@ def one_line_errors(interrupted: str = "stopped"):
     """What a program runs in: a mistake of the user's ends it with one line and status 1."""
     try:
         yield
-    except (UserError, DataError, PresetError) as error:
+    except (UserError, DataError, PresetError, InvalidOption) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         print(f"\n{interrupted}", file=sys.stderr)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.corpora import Corpus, load_corpus, load_files
+from training.data.download import DataError
 from training.data.pipelines import (
     Batch,
     Ids,
@@ -88,6 +89,11 @@ class Inputs:
         Raises:
             DataError: the part has no text.
         """
+        if not getattr(self.corpus, part):
+            raise DataError(
+                f"{self.corpus.name} ({self.corpus.split}) has no {part} part: choose another "
+                f"--split or --fractions, or give --{part} beside --train"
+            )
         rows = self._rows(part)
         if self.corpus.kind != "stream":
             return self._planner(*rows, batch_size=batch_size, shuffle=False)
@@ -184,6 +190,13 @@ def load(options: Data) -> Inputs:
     corpus = read(options)
     if not corpus.train:
         raise UserError(f"{corpus.name} leaves no text to train on")
+    for kinds, names in _ONLY_FOR.items():
+        given = [name for name in names if getattr(options, name)]
+        if corpus.kind not in kinds and given:
+            raise UserError(
+                f"--{given[0].replace('_', '-')} is for {' or '.join(kinds)}, and {corpus.name} "
+                f"is {corpus.kind}: leave it out"
+            )
     texts, source_tokenizer = corpus.train, None
     try:
         if corpus.kind == "pairs":
@@ -196,9 +209,18 @@ def load(options: Data) -> Inputs:
     return Inputs(corpus, tokenizer, source_tokenizer)
 
 
+_ONLY_FOR = {
+    ("stream",): ("crops",),
+    ("lines", "pairs"): ("batch_tokens", "max_length"),
+    ("pairs",): ("source_vocabulary_size",),
+}
+
+
 def read(options: Texts) -> Corpus:
     """The texts that the options name."""
     if options.train:
+        if options.split:
+            raise UserError("--train and --split contradict each other: leave one out")
         return load_files(options.train, options.valid, options.test, options.kind or "stream")
     if options.valid or options.test:
         raise UserError("--valid and --test need --train beside them")

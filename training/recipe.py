@@ -9,6 +9,7 @@ import argparse
 import ast
 import dataclasses
 import difflib
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,11 @@ class UserError(ValueError):
     """What the user can mend; shown as one line."""
 
 
+def bounded(default: Any, least: float, most: float = math.inf) -> Any:
+    """A field whose value, where it is not None, is `least` at least and `most` at most."""
+    return field(default=default, metadata={"bounds": (least, most)})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Texts:
     """What to read."""
@@ -65,20 +71,20 @@ class Data(Texts):
 
     tokenizer: Literal[MODES] = "characters"  # type: ignore[valid-type]
     """How a text is cut into tokens."""
-    vocabulary_size: int | None = None
+    vocabulary_size: int | None = bounded(None, 3)
     """The most tokens, special ones included; None for all."""
-    source_vocabulary_size: int | None = None
+    source_vocabulary_size: int | None = bounded(None, 3)
     """The same for the source of a translation; None for as many as the target may have."""
-    batch_size: int = 32
+    batch_size: int = bounded(32, 1)
     """Rows a step."""
-    batch_tokens: int | None = None
+    batch_tokens: int | None = bounded(None, 1)
     """Tokens a step, padding included, instead of --batch-size; for texts in rows of their own."""
-    max_length: int | None = None
+    max_length: int | None = bounded(None, 1)
     """Longer texts are left out of training; for texts in rows of their own."""
-    buckets: int = 4
+    buckets: int = bounded(4, 1)
     """Lengths that texts in rows of their own are padded to, and batched by. 1 for batches that are
     fair samples, which few texts, and batch normalization, need."""
-    window: int = 64
+    window: int = bounded(64, 1)
     """Tokens of a long text in a row of a batch."""
     crops: Literal["carried", "shuffled", "random"] | None = None
     """How windows follow one another: each row goes on in the text and carries the state along
@@ -91,23 +97,23 @@ class Optimizer:
     """How the weights change. Names are those of Keras's optimizers; None leaves Keras's value."""
 
     name: Literal["adam", "adamw", "adagrad", "sgd"] = "adam"
-    learning_rate: float = 1e-3
-    weight_decay: float | None = None
+    learning_rate: float = bounded(1e-3, 0)
+    weight_decay: float | None = bounded(None, 0)
     """Of matrices only, not of biases and gains."""
-    momentum: float | None = None
-    beta_1: float | None = None
-    beta_2: float | None = None
-    epsilon: float | None = None
-    initial_accumulator_value: float | None = None
-    clipvalue: float | None = None
+    momentum: float | None = bounded(None, 0, 1)
+    beta_1: float | None = bounded(None, 0, 1)
+    beta_2: float | None = bounded(None, 0, 1)
+    epsilon: float | None = bounded(None, 0)
+    initial_accumulator_value: float | None = bounded(None, 0)
+    clipvalue: float | None = bounded(None, 1e-12)
     """Largest element of a gradient."""
-    clipnorm: float | None = None
+    clipnorm: float | None = bounded(None, 1e-12)
     """Largest norm of the gradient of each weight."""
-    global_clipnorm: float | None = None
+    global_clipnorm: float | None = bounded(None, 1e-12)
     """Largest norm of all gradients together."""
-    gradient_accumulation_steps: int | None = None
+    gradient_accumulation_steps: int | None = bounded(None, 2)
     """Steps whose gradients are averaged for one update."""
-    ema_momentum: float | None = None
+    ema_momentum: float | None = bounded(None, 0, 1)
     """Keep an exponential moving average of the weights, and evaluate and save that."""
 
 
@@ -117,13 +123,13 @@ class Schedule:
 
     name: Literal["constant", "inverse_sqrt", "cosine", "plateau"] = "constant"
     """inverse_sqrt: as Vaswani et al. (2017) have it; plateau: less when validation stays put."""
-    warmup_steps: int = 0
+    warmup_steps: int = bounded(0, 0)
     """Steps of linear growth to the learning rate; not for plateau."""
-    final_fraction: float = 0.0
+    final_fraction: float = bounded(0.0, 0, 1)
     """Share of the learning rate that cosine ends with."""
-    factor: float = 0.5
+    factor: float = bounded(0.5, 0, 0.999)
     """What plateau multiplies with."""
-    patience: int = 1
+    patience: int = bounded(1, 0)
     """Epochs without improvement that plateau waits for."""
 
 
@@ -139,20 +145,20 @@ class Options:
     """Folder of the run directories. The same command run again goes on where it stopped."""
     restart: bool = False
     """Begin anew where the run directory has a run already, and lose that."""
-    epochs: int = 10
+    epochs: int = bounded(10, 1)
     """An epoch ends with validation and a checkpoint."""
-    steps_per_epoch: int | None = None
+    steps_per_epoch: int | None = bounded(None, 1)
     """Steps an epoch; None for one pass over the data."""
-    seed: int = 0
+    seed: int = bounded(0, 0, 2**32 - 1)
     """Of the weights, of dropout and of the order of the data."""
     text: tyro.conf.OmitArgPrefixes[Data] = field(default_factory=Data)
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
-    label_smoothing: float = 0.0
+    label_smoothing: float = bounded(0.0, 0, 1)
     """Share of the target's probability that is spread over the vocabulary in training."""
-    early_stopping: int | None = None
+    early_stopping: int | None = bounded(None, 0)
     """Stop after so many epochs without a better validation."""
-    keep: int = 1
+    keep: int = bounded(1, 1)
     """How many of the best epochs' weights to keep."""
     average: bool = False
     """Save the mean of the kept weights instead of the best."""
@@ -162,11 +168,11 @@ class Options:
     """data: each step's batch is shared among all devices, on jax of all hosts too."""
     deterministic: bool = False
     """The same weights to the last bit each time: one thread, and no operation that varies."""
-    samples: int = 3
+    samples: int = bounded(3, 0)
     """Texts to generate after each epoch."""
     prompt: str = ""
     """What they begin with; for a translation, the source."""
-    sample_length: int = 64
+    sample_length: int = bounded(64, 1)
     """Their largest number of tokens."""
     tensorboard: bool = False
     """Write logs for TensorBoard."""
@@ -174,7 +180,7 @@ class Options:
     """A CSV file to append the row of results to, besides that of the run."""
 
 
-_MAY_CHANGE = ("epochs", "samples", "prompt", "sample_length", "tensorboard")
+_MAY_CHANGE = ("epochs", "samples", "prompt", "sample_length", "tensorboard", "distribution")
 _NOT_SAVED = ("recipe", "name", "runs", "restart", "results")
 
 
@@ -182,7 +188,7 @@ def parse(args: list[str]) -> Any:
     """Recipe and command line -> `Options` with a field more: `model`, its constructor's keywords.
 
     Raises:
-        UserError: there is no such recipe, or it is not TOML.
+        UserError: there is no such recipe, it is not TOML, or a number is out of its range.
         SystemExit: after `--help`, and after an argument that is wrong, which has been explained.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -194,12 +200,14 @@ def parse(args: list[str]) -> Any:
     recipe = dataclasses.make_dataclass(
         "Recipe", [("model", model)], bases=(Options,), frozen=True, kw_only=True
     )
-    return tyro.cli(
+    options = tyro.cli(
         recipe,
         args=[*saved, *args],
         description="Trains a model. The values shown are those for what a recipe does not set.",
         config=(tyro.conf.HelptextFromCommentsOff,),
     )
+    _check_bounds(options)
+    return options
 
 
 def load_recipe(name: str) -> dict[str, Any]:
@@ -213,6 +221,20 @@ def load_recipe(name: str) -> dict[str, Any]:
         raise UserError(f"there is no recipe {name}; perhaps you meant {near[0]}") from None
     except ValueError as error:  # bytes that are no UTF-8 are one too
         raise UserError(f"{path} is not TOML: {error}") from None
+
+
+def _check_bounds(options: Any, prefix: str = "--") -> None:
+    """Raises `UserError` for a number that nothing could be trained with."""
+    for item in dataclasses.fields(options):
+        value = getattr(options, item.name)
+        if dataclasses.is_dataclass(value):
+            _check_bounds(value, prefix if item.name == "text" else f"{prefix}{item.name}.")
+        elif "bounds" in item.metadata and value is not None:
+            least, most = item.metadata["bounds"]
+            if not least <= value <= most:
+                name = prefix + item.name.replace("_", "-")
+                wanted = f"at least {least}" if most == math.inf else f"from {least} to {most}"
+                raise UserError(f"{name} must be {wanted}, not {value}")
 
 
 def dump(recipe: Any) -> str:
@@ -284,7 +306,7 @@ def _model_options(architecture: str) -> type:
     required = [dataclasses.MISSING] * (len(arguments.args) - len(arguments.defaults))
     defaults = required + [ast.literal_eval(default) for default in arguments.defaults]
     fields = [
-        (argument.arg, _type(default), field(default=default))
+        (argument.arg, _type(default), _field(default))
         for argument, default in list(zip(arguments.args, defaults))[1:]
         if argument.arg not in _FROM_TOKENIZERS
     ]
@@ -299,6 +321,10 @@ def _model_options(architecture: str) -> type:
 
 def _find(nodes: list[Any], kind: type, name: str) -> Any:
     return next(n for n in nodes if isinstance(n, kind) and getattr(n, "name", None) == name)
+
+
+def _field(default: Any) -> Any:
+    return bounded(default, 1) if type(default) is int else field(default=default)
 
 
 def _type(default: Any) -> Any:

@@ -30,6 +30,13 @@ def show(scores: dict[str, float]) -> str:
     )
 
 
+def check(path: Path) -> None:
+    """Raises `UserError` for a file that no row can be added to, since it has other columns."""
+    header = ",".join(COLUMNS)
+    if path.exists() and path.open(encoding="utf-8").readline().rstrip("\n") != header:
+        raise UserError(f"{path} has other columns than a row of results: name another file")
+
+
 def append(path: Path, row: dict[str, Any]) -> None:
     """Adds a row to a CSV file, which it makes where there is none.
 
@@ -37,9 +44,7 @@ def append(path: Path, row: dict[str, Any]) -> None:
         UserError: the file has other columns.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    header = ",".join(COLUMNS)
-    if path.exists() and path.open(encoding="utf-8").readline().rstrip("\n") != header:
-        raise UserError(f"{path} has other columns than a row of results: name another file")
+    check(path)
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     if not path.exists():

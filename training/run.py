@@ -11,8 +11,9 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from training import environment, inputs, recipe, results
+from training import distribution, environment, inputs, recipe, results
 from training.directory import RunDirectory
+from training.recipe import UserError
 
 log = logging.getLogger("training")
 
@@ -22,6 +23,8 @@ def main(arguments: list[str]) -> None:
     options = recipe.parse(arguments)
     environment.prepare(options.deterministic)
     data = inputs.load(options.text)
+    if options.results:
+        results.check(options.results)
     directory = RunDirectory(options)
     with directory.claimed():
         directory.start_log()
@@ -29,7 +32,7 @@ def main(arguments: list[str]) -> None:
             log.info("%s has finished: --epochs for more, --restart for anew", directory.path)
             return
         environment.configure(options.seed, options.dtype, options.deterministic)
-        with environment.distribute(options.distribution):
+        with distribution.scope(options):
             best, rows = train(options, data, directory)
         if directory.writes:
             finish(options, data, directory, best, rows)
@@ -44,14 +47,16 @@ def train(options: Any, data: inputs.Inputs, directory: RunDirectory) -> tuple[l
     from training import networks
 
     task = networks.make(options.model, data)
+    devices = distribution.devices()
     log.info(
-        "%s: %s with %s parameters and %s tokens, on %s and %s",
+        "%s: %s with %s parameters and %s tokens, on %s and %s%s",
         directory.path,
         options.model.architecture,
         f"{task.backbone.count_params():,}",
         f"{data.tokenizer.vocabulary_size:,}",
         environment.backend(),
         environment.hardware(),
+        f", shared among {devices} devices" if devices > 1 else "",
     )
     if hasattr(task.backbone.network, "adapt"):  # it counts, once, and has no gradient
         return count(task, data, directory)
@@ -77,7 +82,12 @@ def fit(task, options: Any, data: inputs.Inputs, directory: RunDirectory) -> tup
     from training.evaluate import scorer
 
     backbone, text = task.backbone, options.text
-    carries = text.crops in (None, "carried") and carried.can_carry(backbone.network)
+    can_carry = carried.can_carry(backbone.network)
+    if text.crops == "carried" and not can_carry:
+        raise UserError(
+            f"--crops carried: {options.model.architecture} has no state that could; leave it out"
+        )
+    carries = text.crops in (None, "carried") and can_carry
     planner = data.training(text, options.seed, carries)
     networks.check_length(backbone.network, planner)
     steps = options.steps_per_epoch or planner.steps_per_pass
@@ -85,7 +95,7 @@ def fit(task, options: Any, data: inputs.Inputs, directory: RunDirectory) -> tup
     model = carried.wrap(backbone, planner)
     model.compile(
         optimizer=optimizers.make(options.optimizer, rate, model),
-        loss=losses.cross_entropy(options.label_smoothing),
+        loss=distribution.over_replicas(losses.cross_entropy(options.label_smoothing)),
         jit_compile=environment.jit_compile(),
     )
     model.optimizer.build(model.trainable_variables)
@@ -111,6 +121,7 @@ def fit(task, options: Any, data: inputs.Inputs, directory: RunDirectory) -> tup
         then=validate.drop_others,
     )
     done, stopped = checkpoint.restore(model)
+    distribution.check_equal(done, data.corpus.hash)
     if done:
         log.info("going on after epoch %d", done)
     if not stopped and done < options.epochs:

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from training.recipe import Schedule
+from training.recipe import Schedule, UserError
 
 
 class Rate(keras.optimizers.schedules.LearningRateSchedule):
@@ -57,7 +57,12 @@ def make(options: Schedule, learning_rate: float, total_steps: int):
         options: as in a recipe. `plateau` is a number here, and a callback that changes it.
         learning_rate: the largest rate.
         total_steps: of the whole training.
+
+    Raises:
+        UserError: `plateau` with a warm-up.
     """
+    if options.name == "plateau" and options.warmup_steps:
+        raise UserError("--schedule.name plateau has no --schedule.warmup-steps: leave one out")
     if options.name == "plateau" or (options.name == "constant" and not options.warmup_steps):
         return learning_rate
     return Rate(

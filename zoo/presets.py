@@ -86,23 +86,48 @@ def load(name, **kwargs):
         The task, `zoo.tasks.CausalLM` or `Seq2SeqLM`.
 
     Raises:
-        PresetError: there is no such preset, or its files name a class that is not the zoo's.
+        PresetError: there is no such preset, it is damaged, or its files name a class that is not
+            the zoo's.
     """
     where = PRESETS[name].where if name in PRESETS else str(name)
-    directory = None if "://" in where else find(name)
+    directory = _download(where) if "://" in where else find(name)
     import keras
-    import keras_hub
 
     import zoo.tasks  # noqa: F401 - registers the classes of the zoo
 
-    if directory is None:
-        return keras_hub.models.CausalLM.from_preset(where, **kwargs)
-    configurations = {path: json.loads(path.read_bytes()) for path in directory.glob("*.json")}
-    for path, configuration in configurations.items():
-        _refuse_foreign_classes(configuration, path)
-    task = configurations[directory / "task.json"]
-    cls = keras.saving.get_registered_object(task["registered_name"])
-    return cls.from_preset(str(directory), **kwargs)
+    try:
+        configurations = {path: json.loads(path.read_bytes()) for path in directory.glob("*.json")}
+        for path, configuration in configurations.items():
+            _refuse_foreign_classes(configuration, path)
+        task = configurations[directory / "task.json"]
+        cls = keras.saving.get_registered_object(task["registered_name"])
+        return cls.from_preset(str(directory), **kwargs)
+    except PresetError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PresetError(f"cannot load {directory}: {_one_line(error)}") from error
+
+
+def _download(handle: str) -> Path:
+    """The directory of what a handle names, in the cache of the site that it comes from."""
+    site, _, name = handle.partition("://")
+    try:
+        if site == "hf":
+            import huggingface_hub
+
+            files = ["*.json", "*.h5"]  # no other is ever read
+            return Path(huggingface_hub.snapshot_download(name, allow_patterns=files))
+        if site == "kaggle":
+            import kagglehub
+
+            return Path(kagglehub.model_download(name))
+    except Exception as error:  # each site has many kinds of its own
+        raise PresetError(f"cannot fetch {handle}: {_one_line(error)}") from error
+    raise PresetError(f"{handle}: presets come from hf:// and kaggle://, or lie in a directory")
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _refuse_foreign_classes(config, file):

@@ -39,6 +39,25 @@ def test_windows_in_turn_give_the_logits_of_the_whole_text(make):
     np.testing.assert_allclose(np.array(rows), whole, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_a_state_is_carried_at_half_precision_too(dtype):
+    planner = Streams(STREAM, batch_size=2, window=7)
+    states = []
+    for policy in ("float32", dtype):
+        keras.utils.set_random_seed(0)
+        keras.config.set_dtype_policy(policy)
+        try:
+            model = carried.wrap(Backbone(lstm()), planner)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        for x, *_ in carried.dataset(planner, stop=2):
+            model(x)
+        states.append([ops.convert_to_numpy(variable) for variable in model.state.values()])
+    for exact, rough in zip(*states):
+        assert np.abs(exact).max() > 0.02
+        np.testing.assert_allclose(rough, exact, atol=0.02)  # bfloat16 has 8 bits
+
+
 def test_a_pass_begins_without_a_memory_of_the_last_one():
     planner = Streams(STREAM, batch_size=2, window=7)
     steps = planner.steps_per_pass

@@ -276,6 +276,12 @@ def test_a_file_is_cut_at_line_ends(tmp_path):
     assert load_corpus(tmp_path / "my.txt.gz").hash == corpus.hash
 
 
+def test_a_single_line_is_cut_all_the_same(tmp_path):
+    (tmp_path / "my.txt").write_text("abcdefghi\n")
+    corpus = load_corpus(tmp_path / "my.txt")
+    assert [corpus.train, corpus.valid, corpus.test] == [["abcdefgh"], ["i"], ["\n"]]
+
+
 def test_lines_are_documents_and_equal_ones_are_in_one_part(tmp_path):
     path = tmp_path / "my.txt"
     path.write_text("\n".join(["", "  ", *(f"name{i % 40}" for i in range(100))]))
@@ -332,6 +338,7 @@ def test_byte_order_mark_and_line_ends_of_windows(tmp_path):
         (b"abc\xe9def", "is not UTF-8: byte 0xe9 at offset 3; convert it"),
         (b"\xef\xbb\xbfabc\xc3", "byte 0xc3 at offset 6"),
         ("text".encode("utf-16"), "byte 0xff at offset 0"),
+        ("text".encode("utf-16-le"), "it has NUL bytes, as UTF-16 and programs have"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(tmp_path, content, words):

@@ -25,6 +25,15 @@ def test_cross_entropy_with_and_without_smoothing(smoothing):
     np.testing.assert_allclose(ops.convert_to_numpy(loss), mean, rtol=1e-6)
 
 
+def test_smoothing_by_hand():
+    """Two tokens of probability 3/4 and 1/4; a fifth of the target is spread over both."""
+    logits = np.log([[[0.75, 0.25]] * 3]).astype("float32")
+    weight = np.array([[1, 1, 0]], "float32")
+    loss = losses.cross_entropy(0.2)(np.array([[0, 1, 1]]), logits, sample_weight=weight)
+    # 0.9 * 0.287682 + 0.1 * 1.386294, and 0.1 * 0.287682 + 0.9 * 1.386294.
+    assert float(ops.convert_to_numpy(loss)) == pytest.approx((0.397543 + 1.276433) / 2, abs=1e-5)
+
+
 def test_metrics_are_means_over_the_tokens_of_batches_of_any_shape():
     batches = [(LOGITS, TARGETS, WEIGHT), (LOGITS[:1, :2], TARGETS[:1, :2], WEIGHT[:1, :2])]
     nats, top_1, top_5 = found = losses.metrics()

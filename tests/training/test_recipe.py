@@ -87,6 +87,28 @@ def test_a_wrong_value_is_an_error(capsys, tmp_path):
         recipe.parse(["--recipe", write(tmp_path, "epochs =")])
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--batch-size 0", "--batch-size must be at least 1, not 0"),
+        ("--window -3", "--window must be at least 1, not -3"),
+        ("--epochs 0", "--epochs must be at least 1, not 0"),
+        ("--keep 0", "--keep must be at least 1, not 0"),
+        ("--samples -1", "--samples must be at least 0, not -1"),
+        ("--seed -1", "--seed must be from 0 to 4294967295, not -1"),
+        ("--label-smoothing 2", "--label-smoothing must be from 0 to 1, not 2.0"),
+        ("--optimizer.learning-rate nan", "--optimizer.learning-rate must be at least 0, not nan"),
+        ("--optimizer.clipnorm 0", "--optimizer.clipnorm must be at least 1e-12, not 0.0"),
+        ("--schedule.factor 2", "--schedule.factor must be from 0 to 0.999, not 2.0"),
+        ("--model.num-layers 0", "--model.num-layers must be at least 1, not 0"),
+    ],
+)
+def test_a_number_out_of_its_range_is_one_line(words, said):
+    with pytest.raises(UserError) as error:
+        recipe.parse(words.split())
+    assert str(error.value) == said
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_resolved_recipe_is_a_recipe(name, tmp_path):
     options = recipe.parse(["--recipe", name, "--seed", "5", "--name", "x"])

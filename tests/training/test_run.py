@@ -130,7 +130,15 @@ def test_an_early_stop_is_an_end(tiny, tmp_path, capsys):
         (["--data", "toy_translation"], "the data has pairs of texts"),
         (["--tokenizer", "byte_pairs"], "vocabulary_size"),
         (["--valid", "a.txt"], "--train"),
-        (["--model.units", "-1"], "model: "),
+        (["--train", "a.txt", "--split", "reference"], "--train and --split contradict"),
+        (["--fractions", "1", "0", "0"], "has no valid part"),
+        (["--batch-tokens", "64"], "--batch-tokens is for lines or pairs"),
+        (["--kind", "lines", "--crops", "random"], "--crops is for stream"),
+        (["--source-vocabulary-size", "9"], "--source-vocabulary-size is for pairs"),
+        (["--schedule.name", "plateau", "--schedule.warmup-steps", "2"], "leave one out"),
+        (["--results", __file__], "has other columns"),
+        (["--runs", "/dev/null"], "cannot make /dev/null"),
+        (["--model.dropout", "7"], "model: "),
         (["--optimizer.momentum", "0.5"], "optimizer adam: "),
     ],
 )
@@ -139,6 +147,31 @@ def test_a_mistake_is_one_line(tiny, arguments, said):
         run.main([*tiny, *arguments])
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_what_is_carried_needs_a_state_of_a_fixed_size(tiny, tmp_path):
+    path = tmp_path / "transformer.toml"
+    path.write_text('crops = "carried"\nmodel.architecture = "transformer"')
+    with pytest.raises(UserError, match="--crops carried: transformer has no state"):
+        run.main(["--recipe", str(path), "--data", str(tmp_path / "text.txt"), *tiny[2:]])
+
+
+@pytest.mark.slow
+def test_half_precision_comes_to_about_the_same(tiny, tmp_path):
+    losses = []
+    for policy in ("float32", "mixed_bfloat16", "mixed_float16"):
+        run.main([*tiny, "--name", policy, "--dtype", policy, "--samples", "0"])
+        with (tmp_path / "runs" / policy / "history.csv").open() as file:
+            losses.append([float(row["loss"]) for row in csv.DictReader(file)])
+    for rough in losses[1:]:
+        assert rough == pytest.approx(losses[0], abs=2e-3)
+        assert rough != losses[0]
+
+
+def test_a_mistake_does_not_take_the_directory(tiny):
+    with pytest.raises(UserError, match="optimizer adam"):
+        run.main([*tiny, "--name", "f", "--optimizer.momentum", "0.5"])
+    run.main([*tiny, "--name", "f", "--epochs", "1"])
 
 
 def test_rows_longer_than_a_model_reads_are_a_mistake(tiny, tmp_path):

@@ -1,7 +1,11 @@
 """Presets: saved all at once, loaded exactly, and nothing in them is run."""
 
 import json
+import pathlib
+import pickle  # noqa: TID251 - to be refused
 
+import huggingface_hub
+import kagglehub
 import keras_hub
 import numpy as np
 import pytest
@@ -86,6 +90,77 @@ def test_a_class_from_elsewhere_is_refused(task, tmp_path, file):
     path.write_text(json.dumps(config))
     with pytest.raises(ValueError, match=f"{file}: refused to load 'system'"):
         zoo.load(tmp_path / "x")
+
+
+WEIGHTS = "model.weights.h5"
+TOKENIZER = "assets/tokenizer/tokenizer.json"
+
+
+class Trap:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def _pickle(path):
+    path.write_bytes(pickle.dumps(Trap(path.with_name("trapped"))))
+
+
+def _with_other_units(path):
+    path.write_text(path.read_text().replace('"units": 8', '"units": 7'))
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        (WEIGHTS, lambda path: path.write_bytes(path.read_bytes()[:5000])),
+        (WEIGHTS, lambda path: path.write_bytes(b"")),
+        (WEIGHTS, pathlib.Path.unlink),
+        (WEIGHTS, _pickle),
+        ("task.json", _with_other_units),
+        ("task.json", lambda path: path.write_text("[]")),
+        ("config.json", lambda path: path.write_text("{")),
+        ("config.json", pathlib.Path.unlink),
+        (TOKENIZER, pathlib.Path.unlink),
+        (TOKENIZER, lambda path: path.write_text("{}")),
+    ],
+)
+def test_a_damaged_preset_is_refused_in_one_line(task, tmp_path, file, damage):
+    presets.save(task, tmp_path / "x")
+    damage(tmp_path / "x" / file)
+    with pytest.raises(presets.PresetError, match=f"^cannot load {tmp_path / 'x'}: .+$"):
+        zoo.load(tmp_path / "x")
+    assert not (tmp_path / "x" / "trapped").exists()
+
+
+def test_a_handle_is_fetched_and_checked_as_a_directory_is(task, tmp_path, monkeypatch):
+    presets.save(task, tmp_path / "x")
+    asked = []
+
+    def fetch(name, allow_patterns=None):
+        asked.append(name)
+        if name == "someone/nothing":
+            raise ConnectionError("no\nnetwork")
+        return str(tmp_path / "x")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    monkeypatch.setattr(kagglehub, "model_download", fetch)
+    monkeypatch.setitem(presets.PRESETS, "far", presets.Preset("hf://someone/far", "", ""))
+    for name in ("hf://someone/model", "kaggle://someone/model/keras/base", "far"):
+        np.testing.assert_array_equal(_logits(zoo.load(name)), _logits(task))
+    assert asked == ["someone/model", "someone/model/keras/base", "someone/far"]
+    path = tmp_path / "x" / "task.json"
+    path.write_text(path.read_text().replace("LSTMLanguageModel", "Elsewhere"))
+    with pytest.raises(presets.PresetError, match="refused to load 'Elsewhere'"):
+        zoo.load("hf://someone/model")
+    with pytest.raises(presets.PresetError, match=r"^cannot fetch hf://someone/n.*no network$"):
+        zoo.load("hf://someone/nothing")
+    with pytest.raises(presets.PresetError, match=r"^ftp://x: presets come from"):
+        zoo.load("ftp://x")
 
 
 def test_an_unknown_name_is_refused_in_one_line(monkeypatch):

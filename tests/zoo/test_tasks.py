@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from zoo import tokenizers
+from zoo import contract, tokenizers
 from zoo.backbone import Backbone, EncoderDecoderBackbone
 from zoo.models.lstm import LSTMLanguageModel
 from zoo.models.sutskever import SutskeverEncoderDecoder
@@ -83,12 +83,65 @@ def test_generate_translates_as_steps_do(translator, tokenizer):
         assert text == tokenizer.decode(chosen)
 
 
-@pytest.mark.parametrize("sampler", ["top_k", "beam"])
-def test_samplers_of_keras_hub_run(language_model, sampler):
+SAMPLERS = keras_hub.samplers
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        SAMPLERS.TopKSampler(k=1),
+        SAMPLERS.TopPSampler(p=1e-6),
+        SAMPLERS.RandomSampler(temperature=1e-4),
+        SAMPLERS.BeamSampler(num_beams=1),
+    ],
+    ids=lambda sampler: type(sampler).__name__,
+)
+def test_a_sampler_with_one_choice_is_greedy(language_model, sampler):
+    prompts = ["hel", "the q"]
+    greedy = language_model.generate(prompts, max_length=LENGTH)
     language_model.compile(sampler=sampler)
-    text = language_model.generate("he", max_length=LENGTH)
+    texts = language_model.generate(prompts, max_length=LENGTH)
     language_model.compile(sampler="greedy")
-    assert text.startswith("he")
+    assert texts == greedy
+
+
+def test_a_beam_that_holds_everything_finds_the_best(language_model, tokenizer):
+    """As many beams as tokens: of all texts of two tokens the most probable one."""
+    language_model.compile(sampler=SAMPLERS.BeamSampler(num_beams=tokenizer.vocabulary_size))
+    given = {"token_ids": np.array([[1, 0, 0]]), "padding_mask": np.array([[1, 0, 0]])}
+    found = ops.convert_to_numpy(language_model.generate_step(given)["token_ids"])[0, 1:]
+    language_model.compile(sampler="greedy")
+    size = tokenizer.vocabulary_size
+    first, state = language_model.step(np.array([[1]]), language_model.start(1))
+    rows = language_model.take(state, [0] * (size - 1))
+    second, _ = language_model.step(np.arange(1, size)[:, None], rows)
+    total = contract.log_softmax(first[0, 0, 1:])[:, None] + contract.log_softmax(second[:, 0, 1:])
+    best = np.unravel_index(total.argmax(), total.shape)
+    np.testing.assert_array_equal(found, np.array(best) + 1)
+
+
+def test_draws_have_the_probabilities_of_the_model(language_model, tokenizer):
+    """1,000 texts of one token, whose shares are within four standard deviations of what the
+    logits say. Padding is never drawn."""
+    language_model.compile(sampler=SAMPLERS.RandomSampler(seed=0, temperature=3.0))
+    given = {"token_ids": np.full((1000, 2), [1, 0]), "padding_mask": np.full((1000, 2), [1, 0])}
+    drawn = language_model.generate_step(given)["token_ids"]
+    language_model.compile(sampler="greedy")
+    shares = np.bincount(ops.convert_to_numpy(drawn)[:, 1], minlength=tokenizer.vocabulary_size)
+    logits, _ = language_model.step(np.array([[1]]), language_model.start(1))
+    weights = np.exp(logits[0, 0] / 3)
+    weights[0] = 0
+    expected = weights / weights.sum()
+    deviation = np.sqrt(expected * (1 - expected) / 1000)
+    assert np.all(np.abs(shares / 1000 - expected) <= 4 * deviation)
+
+
+def test_contrastive_search_says_that_it_needs_hidden_states(language_model):
+    """Which the contract does not have: a bigram has none."""
+    language_model.compile(sampler="contrastive")
+    with pytest.raises(ValueError, match="hidden_states"):
+        language_model.generate("he", max_length=LENGTH)
+    language_model.compile(sampler="greedy")
 
 
 def test_the_text_of_a_string_is_the_string(language_model):

@@ -107,7 +107,8 @@ def load_corpus(
     if kind == "lines":
         parts = splits.together(documents, cuts, seed)
     else:
-        parts = splits.consecutive(documents, cuts, boundary="\n")
+        one_line = not any("\n" in text.removesuffix("\n") for text in documents)
+        parts = splits.consecutive(documents, cuts, boundary="" if one_line else "\n")
     return _corpus(name, kind, parts, split=f"fractions {' '.join(map(str, fractions))}")
 
 
@@ -138,7 +139,7 @@ def decode_text(content: bytes, name: str | Path, encoding: str = "utf-8") -> st
     """The text of a file's content, without a byte-order mark and with `\\n` at its line ends.
 
     Raises:
-        DataError: the content is not in that encoding.
+        DataError: the content is not in that encoding, or is no text at all.
     """
     try:
         text = content.decode(encoding)
@@ -147,6 +148,8 @@ def decode_text(content: bytes, name: str | Path, encoding: str = "utf-8") -> st
             f"{name} is not {encoding.upper()}: byte 0x{content[error.start]:02x} at offset "
             f"{error.start}; convert it, as with `iconv -f <its encoding> -t UTF-8`"
         ) from None
+    if "\0" in text:
+        raise DataError(f"{name} is no text: it has NUL bytes, as UTF-16 and programs have")
     return text.removeprefix("\ufeff").replace("\r\n", "\n")
 
 
