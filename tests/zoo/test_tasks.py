@@ -10,6 +10,7 @@ from zoo import tokenizers
 from zoo.backbone import Backbone, EncoderDecoderBackbone
 from zoo.models.lstm import LSTMLanguageModel
 from zoo.models.sutskever import SutskeverEncoderDecoder
+from zoo.models.vaswani import VaswaniEncoderDecoder
 from zoo.preprocessing import CausalLMPreprocessor, PresetTokenizer, Seq2SeqLMPreprocessor
 from zoo.tasks import CausalLM, Seq2SeqLM
 
@@ -32,9 +33,17 @@ def language_model(tokenizer):
     return model
 
 
-@pytest.fixture(scope="module")
-def translator(tokenizer):
-    network = SutskeverEncoderDecoder(tokenizer.vocabulary_size, units=16, num_layers=2)
+# A state that every call returns, and one with caches and a memory.
+TRANSLATORS = {
+    "sutskever": (SutskeverEncoderDecoder, {"units": 16, "num_layers": 2}),
+    "vaswani": (VaswaniEncoderDecoder, {"num_layers": 2, "num_heads": 2, "hidden_dim": 16}),
+}
+
+
+@pytest.fixture(scope="module", params=TRANSLATORS)
+def translator(tokenizer, request):
+    kind, options = TRANSLATORS[request.param]
+    network = kind(tokenizer.vocabulary_size, **options)
     preprocessor = Seq2SeqLMPreprocessor(
         PresetTokenizer(tokenizer), encoder_sequence_length=8, decoder_sequence_length=LENGTH
     )
@@ -81,6 +90,14 @@ def test_generate_translates_as_steps_do(translator, tokenizer):
         state = translator.start([[*tokenizer.encode(source), tokenizers.EOS_ID]])
         chosen = _greedy(translator, state, [tokenizers.EOS_ID], LENGTH - 1)
         assert text == tokenizer.decode(chosen)
+
+
+def test_beams_see_their_own_source(translator):
+    translator.compile(sampler=keras_hub.samplers.BeamSampler(num_beams=3))
+    sources = ["hello", "fox"]
+    texts = translator.generate(sources, max_length=LENGTH)
+    assert texts == [translator.generate(source, max_length=LENGTH) for source in sources]
+    translator.compile(sampler="greedy")
 
 
 @pytest.mark.parametrize("sampler", ["top_k", "beam"])

@@ -25,8 +25,12 @@ class MaxoutOutput(keras.layers.Layer):
         self.units = units
         policy = self.dtype_policy
         self.from_hidden = keras.layers.Dense(2 * units, dtype=policy, name="from_hidden")
-        self.from_token = keras.layers.Dense(2 * units, use_bias=False, dtype=policy, name="from_token")
-        self.from_context = keras.layers.Dense(2 * units, use_bias=False, dtype=policy, name="from_context")
+        self.from_token = keras.layers.Dense(
+            2 * units, use_bias=False, dtype=policy, name="from_token"
+        )
+        self.from_context = keras.layers.Dense(
+            2 * units, use_bias=False, dtype=policy, name="from_context"
+        )
         self.logits = keras.layers.Dense(vocabulary_size, dtype=policy, name="logits")
 
     def call(self, hidden, token, context):

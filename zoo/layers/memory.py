@@ -8,7 +8,7 @@ POSITIONS = "memory/positions"
 
 
 def leaves(shapes):
-    """The leaf of slot positions, and those with these names and shapes, one axis of them `None`."""
+    """The leaf of slot positions, and those of these names and shapes, whose slots are `None`."""
     return (
         Leaf(POSITIONS, (None,), "int32", "constant", initial=-1, slots=POSITIONS),
         *(Leaf(name, shape, kind="constant", slots=POSITIONS) for name, shape in shapes.items()),

@@ -29,9 +29,6 @@ class BahdanauEncoderDecoder(EncoderDecoder):
     The output is `MaxoutOutput` of s_{i-1}, e(y_{i-1}) and c_i (A.2.2). Our gate z is the paper's
     1 - z. U h_j does not depend on i, so `encode` leaves it in the state beside h_j.
 
-    The paper begins with weights of standard deviation 0.01 and scores near zero, which suits 1000
-    units and days of training; these are larger, so that small networks learn.
-
     Args:
         vocabulary_size: number of target token ids.
         source_vocabulary_size: number of source token ids; `None`: as many as of the target.
@@ -70,7 +67,7 @@ class BahdanauEncoderDecoder(EncoderDecoder):
         )
         self.token_embedding = token_embedding(vocabulary_size, embedding_dim, policy)
         self.dropout = keras.layers.Dropout(dropout, dtype=policy)
-        self.forward, self.backward = gru("forward"), gru("backward")
+        self.encoder_forward, self.encoder_backward = gru("forward"), gru("backward")
         self.first_state = keras.layers.Dense(units, "tanh", dtype=policy, name="first_state")
         self.memory_key = keras.layers.Dense(
             self.attention_units, use_bias=False, dtype=policy, name="memory_key"
@@ -96,8 +93,8 @@ class BahdanauEncoderDecoder(EncoderDecoder):
         length = lengths(source_ids)
         x = self.dropout(self.source_embedding(source_ids))
         zero = (zeros(x, self.units),)
-        forward, _ = self.forward(x, zero, length)
-        backward, (last,) = self.backward(reverse(x, length), zero, length)
+        forward, _ = self.encoder_forward(x, zero, length)
+        backward, (last,) = self.encoder_backward(reverse(x, length), zero, length)
         annotations = ops.concatenate([forward, reverse(backward, length)], axis=-1)
         state = {
             "h": ops.cast(self.first_state(last), "float32"),

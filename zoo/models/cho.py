@@ -32,9 +32,6 @@ class ChoEncoderDecoder(EncoderDecoder):
     h_N is what the encoder makes of the source: the last state of a GRU, or the top of a gated
     recursive convolution. The output is `MaxoutOutput` of h'_t, e(y_{t-1}) and c.
 
-    The papers begin with weights of standard deviation 0.01, which suits 1000 units and weeks of
-    training; these are larger, so that small networks learn.
-
     Args:
         vocabulary_size: number of target token ids.
         source_vocabulary_size: number of source token ids; `None`: as many as of the target.
@@ -76,8 +73,13 @@ class ChoEncoderDecoder(EncoderDecoder):
         )
         self.token_embedding = token_embedding(vocabulary_size, embedding_dim, policy)
         self.dropout = keras.layers.Dropout(dropout, dtype=policy)
-        kind = {"gru": _LastOfGRU, "grconv": GatedRecursiveConvolution}[encoder]
-        self.encoder = kind(encoder_units or units, dtype=policy, name="encoder")
+        self.encoder_units = encoder_units or units
+        if encoder == "gru":
+            self.encoder = GRU(self.encoder_units, reset_after=False, dtype=policy, name="encoder")
+        else:
+            self.encoder = GatedRecursiveConvolution(
+                self.encoder_units, dtype=policy, name="encoder"
+            )
         self.summary = dense(units, "summary", "tanh")  # V
         self.first_state = dense(units, "first_state", "tanh")  # V'
         self.from_token = dense(3 * units, "from_token")  # W, of z, r and g
@@ -96,11 +98,9 @@ class ChoEncoderDecoder(EncoderDecoder):
 
     def encode(self, source_ids):
         x = self.dropout(self.source_embedding(source_ids))
-        c = self.summary(self.encoder(x, lengths(source_ids)))
-        return {
-            "h": ops.cast(self.first_state(c), "float32"),
-            "context": ops.cast(c, "float32"),
-        }
+        _, (h,) = self.encoder(x, (zeros(x, self.encoder_units),), lengths(source_ids))
+        c = self.summary(h)
+        return {"h": ops.cast(self.first_state(c), "float32"), "context": ops.cast(c, "float32")}
 
     def call(self, token_ids, state, padded=True):
         length = lengths(token_ids) if padded else None
@@ -121,17 +121,6 @@ class ChoEncoderDecoder(EncoderDecoder):
         return logits, {"h": ops.cast(last, "float32")}
 
 
-class _LastOfGRU(GRU):
-    """The last state of a GRU that begins with zeros: `(batch, units)`."""
-
-    def __init__(self, units, **kwargs):
-        super().__init__(units, reset_after=False, **kwargs)
-
-    def call(self, inputs, lengths):
-        _, (h,) = super().call(inputs, (zeros(inputs, self.units),), lengths)
-        return h
-
-
 class GatedRecursiveConvolution(keras.layers.Layer):
     """Neighbours merge, level by level, until one vector stands for the whole sentence.
 
@@ -145,46 +134,42 @@ class GatedRecursiveConvolution(keras.layers.Layer):
     Args:
         units: width of h.
 
-    Call arguments:
-        inputs: x, `(batch, time, features)`.
-        lengths: `(batch,)` int32.
-
-    Returns:
-        `(batch, units)`: each row's vector at the level where it is one, the number of its tokens
-        less one.
+    Call arguments, and what is returned, are those of a recurrent layer; it has no use for a first
+    state. The output at a token is the vector of all tokens up to it.
     """
 
     def __init__(self, units, **kwargs):
         super().__init__(**kwargs)
         self.units = units
 
-    def build(self, inputs_shape, lengths_shape=None):
+    def build(self, input_shape):
         def weight(name, rows, columns, initializer="glorot_uniform"):
             return self.add_weight((rows, columns), initializer, name=name)
 
         units = self.units
-        self.bottom = weight("bottom", inputs_shape[-1], units)
+        self.bottom = weight("bottom", input_shape[-1], units)
         self.left = weight("left", units, units, keras.initializers.Orthogonal(0.4))
         self.right = weight("right", units, units, keras.initializers.Orthogonal(0.4))
         self.bias = self.add_weight((units,), "zeros", name="bias")
-        self.left_gate, self.right_gate = weight("left_gate", units, 3), weight("right_gate", units, 3)
+        self.left_gate = weight("left_gate", units, 3)
+        self.right_gate = weight("right_gate", units, 3)
         self.gate_bias = self.add_weight((3,), "zeros", name="gate_bias")
 
-    def call(self, inputs, lengths):
+    def call(self, inputs, state, lengths):
         def merge(_, level):
             left = level[1]
             right = ops.concatenate([left[:, 1:], left[:, -1:]], axis=1)
             new = ops.matmul(left, self.left) + ops.matmul(right, self.right) + self.bias
             gates = ops.matmul(left, self.left_gate) + ops.matmul(right, self.right_gate)
-            c, l, r = ops.split(ops.softmax(gates + self.gate_bias), 3, axis=-1)
-            return [left[:, 0], c * ops.relu(new) + l * left + r * right]
+            wc, wl, wr = ops.split(ops.softmax(gates + self.gate_bias), 3, axis=-1)
+            return [left[:, 0], wc * ops.relu(new) + wl * left + wr * right]
 
-        # At level t the first vector stands for the first t + 1 tokens, whatever follows them: so
-        # all rows go up to the top, and each has its own in `firsts`, (batch, levels, units).
+        # At level t the first vector stands for the first t + 1 tokens, whatever follows them: all
+        # rows go up to the top, and each takes its own from `firsts`, (batch, levels, units).
         level = ops.matmul(inputs, self.bottom)
         firsts, _ = scan(merge, [level[:, 0], level], level)
-        top = ops.reshape(ops.maximum(lengths - 1, 0), (-1, 1, 1))
-        return ops.take_along_axis(firsts, top, axis=1)[:, 0]
+        own = ops.reshape(ops.maximum(lengths - 1, 0), (-1, 1, 1))
+        return firsts, (ops.take_along_axis(firsts, own, axis=1)[:, 0],)
 
 
 CONFIGURATIONS = {

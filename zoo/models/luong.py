@@ -110,26 +110,22 @@ class LuongEncoderDecoder(EncoderDecoder):
     @property
     def state_spec(self):
         names = [f"layer_{i}/{name}" for i in range(self.num_layers) for name in ("h", "c")]
-        carried = ["attentional", *names] if self.input_feeding else names
+        carried = (Leaf(name, (self.units,)) for name in ("attentional", *names))
         shapes = {"memory/value": (None, self.units)}
         if self.memory_key:
             shapes["memory/key"] = (None, self.units)
-        return StateSpec(
-            (*(Leaf(name, (self.units,)) for name in carried), *memory.leaves(shapes))
-        )
+        return StateSpec((*carried, *memory.leaves(shapes)))
 
     def encode(self, source_ids, attention=False):
         length = lengths(source_ids)
         ids = reverse(source_ids, length) if self.reverse_source else source_ids
-        x, state = self.source_embedding(ids), {}
+        x = self.source_embedding(ids)
         zero = zeros(x, self.units)
+        state = {"attentional": zero, memory.POSITIONS: memory.positions(source_ids)}
         for i, layer in enumerate(self.encoder_layers):
             x, (h, c) = layer(self.dropout(x), (zero, zero), length)
             state |= {f"layer_{i}/h": h, f"layer_{i}/c": c}
-        value = reverse(x, length) if self.reverse_source else x
-        state |= {memory.POSITIONS: memory.positions(source_ids), "memory/value": value}
-        if self.input_feeding:
-            state["attentional"] = zero
+        state["memory/value"] = value = reverse(x, length) if self.reverse_source else x
         if self.memory_key:
             state["memory/key"] = self.memory_key(value)
         state = {leaf.name: ops.cast(state[leaf.name], leaf.dtype) for leaf in self.state_spec}
@@ -148,7 +144,7 @@ class LuongEncoderDecoder(EncoderDecoder):
             return softmax(scores, mask)
 
         def step(x, hidden):
-            before, hidden, new = hidden[0], hidden[1:], []
+            (before, *hidden), new = hidden, []
             if self.input_feeding:
                 x = ops.concatenate([x, before[:, : self.units]], axis=-1)
             for layer, h, c in zip(self.decoder_layers, hidden[::2], hidden[1::2], strict=True):
@@ -158,14 +154,13 @@ class LuongEncoderDecoder(EncoderDecoder):
             a = self.attentional(ops.concatenate([context, x], axis=-1))
             return [ops.concatenate([a, x], axis=-1), *new]
 
-        hidden = [ops.cast(state[name], x.dtype) for name in names]
-        if not self.input_feeding:
-            hidden = [zeros(x, self.units), *hidden]
-        first = ops.concatenate([hidden[0], zeros(x, self.units)], axis=-1)
-        outputs, hidden = scan(step, [first, *hidden[1:]], x, length)
+        # What the scan gives is [a; h] of the top layer: the logits want a, and the weights h.
+        a, *hidden = (ops.cast(state[name], x.dtype) for name in names)
+        first = ops.concatenate([a, hidden[-2]], axis=-1)
+        outputs, (last, *hidden) = scan(step, [first, *hidden], x, length)
         a, h = outputs[..., : self.units], outputs[..., self.units :]
         logits = ops.cast(self.output_dense(self.dropout(a)), "float32")
-        hidden = [hidden[0][:, : self.units], *hidden[1:]][-len(names) :]
+        hidden = [last[:, : self.units], *hidden]
         state = {name: ops.cast(x, "float32") for name, x in zip(names, hidden, strict=True)}
         if not attention:
             return logits, state

@@ -158,7 +158,9 @@ class VaswaniEncoderDecoder(EncoderDecoder):
         if self.output_dense:
             logits = self.output_dense(x)
         else:
-            logits = ops.matmul(x, ops.transpose(ops.cast(self.token_embedding.embeddings, x.dtype)))
+            logits = ops.matmul(
+                x, ops.transpose(ops.cast(self.token_embedding.embeddings, x.dtype))
+            )
         logits = ops.cast(logits, "float32")
         return (logits, past.state, weights) if attention else (logits, past.state)
 
