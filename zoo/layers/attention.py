@@ -93,5 +93,7 @@ class AdditiveScore(keras.layers.Layer):
         self.vector = self.add_weight((units, 1), "glorot_uniform", name="vector")
 
     def call(self, query, key):
-        query = ops.expand_dims(ops.matmul(query, self.kernel), 2)
-        return ops.matmul(ops.tanh(query + ops.expand_dims(key, 1)), self.vector)[..., 0]
+        # `matmul` would be a Tensordot here, whose gradient in a scan XLA cannot compile.
+        query = ops.einsum("btf,fu->btu", query, self.kernel)
+        hidden = ops.tanh(ops.expand_dims(query, 2) + ops.expand_dims(key, 1))
+        return ops.sum(hidden * self.vector[:, 0], axis=-1)

@@ -190,7 +190,8 @@ class _Sums:
         own = ops.matmul(key, value)  # (batch, heads, chunks, head_dim, head_dim + 1)
         sums = ops.cumsum(own, axis=2)
         if self._before is not None:
-            sums += ops.expand_dims(self._before[f"{name}/sums"], 2)
+            before = ops.cast(self._before[f"{name}/sums"], "float32")  # Keras makes it half
+            sums += ops.expand_dims(before, 2)
             self.state[f"{name}/sums"] = sums[:, :, -1]
         total = ops.matmul(ops.tril(ops.matmul(query, key)), value) + ops.matmul(query, sums - own)
         batch, heads, _, _, width = ops.shape(total)
