@@ -6,13 +6,17 @@ The tests that hold for all of them take `SMALL`, from name to a network with we
 import numpy as np
 
 from zoo.backbone import Backbone, EncoderDecoderBackbone
+from zoo.models.bahdanau import BahdanauEncoderDecoder
 from zoo.models.bengio import BengioLanguageModel
 from zoo.models.bigram import BigramCounts, BigramNetwork
+from zoo.models.cho import ChoEncoderDecoder
 from zoo.models.elman import ElmanLanguageModel
 from zoo.models.gru import GRULanguageModel
 from zoo.models.lstm import LSTMLanguageModel
+from zoo.models.luong import LuongEncoderDecoder
 from zoo.models.sutskever import SutskeverEncoderDecoder
 from zoo.models.transformer import TransformerLanguageModel
+from zoo.models.vaswani import VaswaniEncoderDecoder
 
 VOCABULARY_SIZE = 11
 
@@ -43,16 +47,32 @@ SMALL = {
         {"positions": "alibi", "attention": "window"},
     ),
     "transformer_linear": (TransformerLanguageModel, {"attention": "linear"}),
+    "cho": (ChoEncoderDecoder, {"encoder_units": 6}),
+    "cho_grconv": (ChoEncoderDecoder, {"encoder": "grconv", "encoder_units": 6}),
     "sutskever": (SutskeverEncoderDecoder, {"units": 8, "num_layers": 2}),
+    "bahdanau": (BahdanauEncoderDecoder, {"attention_units": 7}),
+    "luong": (LuongEncoderDecoder, {}),
+    "luong_dot": (LuongEncoderDecoder, {"score": "dot", "reverse_source": False}),
+    "luong_concat": (LuongEncoderDecoder, {"score": "concat", "input_feeding": False}),
+    "vaswani": (VaswaniEncoderDecoder, {}),
+    "vaswani_pre": (
+        VaswaniEncoderDecoder,
+        {"positions": "relative", "norm": "pre", "tie_embeddings": False},
+    ),
 }
-_TRANSFORMER = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "window": 3}
+_SIZES = {
+    TransformerLanguageModel: {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "window": 3},
+    ChoEncoderDecoder: {"units": 8, "embedding_dim": 5, "maxout_units": 4},
+    BahdanauEncoderDecoder: {"units": 8, "embedding_dim": 5, "maxout_units": 4},
+    LuongEncoderDecoder: {"units": 8, "embedding_dim": 5, "num_layers": 2},
+    VaswaniEncoderDecoder: {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "max_distance": 2},
+}
 
 
 def backbone(name):
     """The network of this name in its backbone, with the same weights whatever the backend."""
     kind, options = SMALL[name]
-    if kind is TransformerLanguageModel:
-        options = _TRANSFORMER | options
+    options = _SIZES.get(kind, {}) | options
     wrap = EncoderDecoderBackbone if hasattr(kind, "encode") else Backbone
     model = wrap(kind(VOCABULARY_SIZE, **options))
     generator = np.random.default_rng(len(name))

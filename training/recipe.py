@@ -24,14 +24,18 @@ RECIPES = Path(__file__).parent / "recipes"
 ROOT = Path(__file__).parents[1]
 
 ARCHITECTURES = {
+    "bahdanau": "zoo.models.bahdanau:BahdanauEncoderDecoder",
     "bengio": "zoo.models.bengio:BengioLanguageModel",
     "bigram": "zoo.models.bigram:BigramNetwork",
     "bigram_counts": "zoo.models.bigram:BigramCounts",
+    "cho": "zoo.models.cho:ChoEncoderDecoder",
     "elman": "zoo.models.elman:ElmanLanguageModel",
     "gru": "zoo.models.gru:GRULanguageModel",
     "lstm": "zoo.models.lstm:LSTMLanguageModel",
-    "transformer": "zoo.models.transformer:TransformerLanguageModel",
+    "luong": "zoo.models.luong:LuongEncoderDecoder",
     "sutskever": "zoo.models.sutskever:SutskeverEncoderDecoder",
+    "transformer": "zoo.models.transformer:TransformerLanguageModel",
+    "vaswani": "zoo.models.vaswani:VaswaniEncoderDecoder",
 }
 """What `[model] architecture` may be: module and class of each `zoo.backbone.Network`."""
 

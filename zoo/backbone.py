@@ -27,13 +27,18 @@ class Network(keras.layers.Layer):
             sequences from their start. Then no mask is made, since nothing that stands right of a
             token reaches it, and the returned state is empty.
         padded: `False` promises that no id is 0, which spares recurrent kernels their mask.
+        attention: ask for the attention weights too, of an architecture with `has_attention`.
 
     Returns:
         `(logits, state)`: `(batch, time, vocabulary_size)` float32, and the state after each row's
-        last real token, without the constants.
+        last real token, without the constants. With `attention` a third: a dict of weights by
+        layer, `layer_0/self` or `cross`, `(batch, heads, time, slots)`, which sum to 1 over the
+        slots of the cache or of the memory.
     """
 
     vocabulary_size: int
+    has_attention: bool = False
+    """Whether `call`, and `encode` where there is one, take `attention`."""
     max_length: int | None = None
     """Most tokens of a sequence, where the architecture has a bound."""
 
@@ -63,14 +68,18 @@ class Network(keras.layers.Layer):
 
 
 class EncoderDecoder(Network):
-    """A `Network` whose first state comes from a source sentence."""
+    """A `Network` whose first state comes from a source sentence.
+
+    In training `call` is given what `encode` gives, and no other leaf.
+    """
 
     def encode(self, source_ids):
-        """The state that `call` begins with: every leaf of the spec, the constants among them.
+        """What of the first state depends on the source, the constants among it.
 
         Args:
             source_ids: `(batch, time)` int32, each row ending in `<eos>`; 0 pads at the right and
                 never changes a result.
+            attention: as in `call`; then `(state, weights)` is returned.
         """
         raise NotImplementedError
 
@@ -89,6 +98,14 @@ class _TeacherForced(keras.layers.Layer):
         logits, _ = self.network(inputs["token_ids"], state, padded=False)
         return logits
 
+    def attention(self, inputs):
+        """The attention weights in `call`, of the encoder and of the decoder."""
+        state, weights = None, {}
+        if "encoder_token_ids" in inputs:
+            state, weights = self.network.encode(inputs["encoder_token_ids"], attention=True)
+        _, _, seen = self.network(inputs["token_ids"], state, padded=False, attention=True)
+        return weights | seen
+
 
 @keras.saving.register_keras_serializable("zoo")
 class Backbone(keras_hub.models.Backbone):
@@ -103,9 +120,10 @@ class Backbone(keras_hub.models.Backbone):
 
     def __init__(self, network: Network, dtype=None, **kwargs):
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in self.input_names}
-        outputs = _TeacherForced(network, dtype=network.dtype_policy, name="teacher_forced")(inputs)
-        super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
+        whole = _TeacherForced(network, dtype=network.dtype_policy, name="teacher_forced")
+        super().__init__(inputs=inputs, outputs=whole(inputs), dtype=dtype, **kwargs)
         self.network = network
+        self._whole = whole
 
     def select_inputs(self, inputs):
         """Drops the padding masks that KerasHub's preprocessors send: the ids say as much.
@@ -118,6 +136,19 @@ class Backbone(keras_hub.models.Backbone):
 
     def call(self, inputs, training=None, mask=None):
         return super().call(self.select_inputs(inputs), training=training, mask=mask)
+
+    def attention(self, inputs):
+        """What each token looked at, of the inputs that the model is called with.
+
+        Returns:
+            Weights by name, `(batch, heads, time, slots)`, slot i being token i: of the sequence
+            itself in `layer_0/self`, of the source in `layer_0/cross`, or `cross` where only one
+            layer looks there, and of the source to itself in `encoder_layer_0/self`. Empty for an
+            architecture without attention.
+        """
+        if not self.network.has_attention:
+            return {}
+        return self._whole.attention(self.select_inputs(inputs))
 
     def get_config(self):
         return {

@@ -13,7 +13,19 @@ from keras import ops
 
 from zoo import contract
 from zoo.backbone import Backbone, EncoderDecoderBackbone
-from zoo.models import bengio, bigram, elman, gru, lstm, sutskever, transformer  # noqa: F401
+from zoo.models import (  # noqa: F401
+    bahdanau,
+    bengio,
+    bigram,
+    cho,
+    elman,
+    gru,
+    lstm,
+    luong,
+    sutskever,
+    transformer,
+    vaswani,
+)
 from zoo.preprocessing import CausalLMPreprocessor, Seq2SeqLMPreprocessor
 
 
@@ -56,8 +68,12 @@ class _Generator(contract.Decodable):
         _, state = network(ops.where(before, token_ids, 0), state)
 
         def next(prompt, state, index):
-            last = ops.slice(prompt, [0, index - 1], [ops.shape(prompt)[0], 1])
-            logits, state = network(last, state | constants)
+            rows = ops.shape(prompt)[0]
+            last = ops.slice(prompt, [0, index - 1], [rows, 1])
+            # A beam search has as many rows of each sentence as it has beams, next to each other.
+            beams = rows // ops.shape(token_ids)[0]
+            memory = {name: ops.repeat(x, beams, axis=0) for name, x in constants.items()}
+            logits, state = network(last, state | memory)
             # Padding is no token: nothing generates it.
             pad = ops.arange(network.vocabulary_size) == contract.PAD_ID
             return ops.where(pad, -1e9, logits[:, 0]), None, state
@@ -162,6 +178,8 @@ class Seq2SeqLM(_Generator, keras_hub.models.Seq2SeqLM):
 
     def start(self, source_ids_or_batch):
         source_ids = np.asarray(source_ids_or_batch, "int32")
+        slots = source_ids.shape[1]
+        source_ids = np.pad(source_ids, [(0, 0), (0, _power_of_two(slots) - slots)])
         state = super().start(len(source_ids))
         return state | self._encode.predict_on_batch({"source_ids": source_ids})
 

@@ -213,3 +213,37 @@ def test_a_preset_gives_the_model_back(model, tmp_path):
         )
     logits = loaded({"token_ids": TOKENS} | model.sources)
     np.testing.assert_array_equal(ops.convert_to_numpy(logits), model.logits)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, (kind, _) in _table["SMALL"].items() if hasattr(kind, "encode")]
+)
+def test_padding_of_a_source_changes_nothing(name):
+    model = model_named(name)
+    batch = {name: ops.convert_to_numpy(x) for name, x in model.network.encode(SOURCES).items()}
+    spec = contract.StateSpec(tuple(leaf for leaf in model.spec if leaf.name in batch))
+    for row, source in enumerate(SOURCES):
+        alone = model.network.encode(source[None, source != 0])
+        assert_row(spec, batch, row, {n: ops.convert_to_numpy(x) for n, x in alone.items()}, 0)
+
+
+def test_attention_weights_are_given_on_request(model):
+    inputs = {"token_ids": TOKENS} | model.sources
+    seen = {n: ops.convert_to_numpy(x) for n, x in model.backbone.attention(inputs).items()}
+    if not model.network.has_attention:
+        assert seen == {}
+        return
+    for name, weights in seen.items():
+        # Of a source as many of its own slots as a row has tokens; of a target those up to itself.
+        past = np.tri(TIME, dtype=bool)[None, None]
+        source = (SOURCES != 0)[:, None, None]
+        allowed = past if name.startswith("layer") and name.endswith("self") else source
+        assert np.all(weights[~np.broadcast_to(allowed, weights.shape)] == 0)
+        assert_close(weights.sum(-1), 1)
+        assert weights.shape[::2] == (ROWS, SOURCES.shape[1] if "encoder" in name else TIME)
+    # Asking changes nothing else; and the last token by itself sees the same.
+    logits, new, last = model.network(TOKENS[:, -1:], model.steps[1][-2], attention=True)
+    assert_close(ops.convert_to_numpy(logits)[:, 0], model.logits[:, -1])
+    assert set(new) == {leaf.name for leaf in model.spec if leaf.kind in ("carried", "cache")}
+    for name, weights in last.items():
+        assert_close(ops.convert_to_numpy(weights)[:, :, 0], seen[name][:, :, -1])

@@ -10,6 +10,7 @@ from zoo import contract, tokenizers
 from zoo.backbone import Backbone, EncoderDecoderBackbone
 from zoo.models.lstm import LSTMLanguageModel
 from zoo.models.sutskever import SutskeverEncoderDecoder
+from zoo.models.vaswani import VaswaniEncoderDecoder
 from zoo.preprocessing import CausalLMPreprocessor, PresetTokenizer, Seq2SeqLMPreprocessor
 from zoo.tasks import CausalLM, Seq2SeqLM
 
@@ -32,9 +33,17 @@ def language_model(tokenizer):
     return model
 
 
-@pytest.fixture(scope="module")
-def translator(tokenizer):
-    network = SutskeverEncoderDecoder(tokenizer.vocabulary_size, units=16, num_layers=2)
+# A state that every call returns, and one with caches and a memory.
+TRANSLATORS = {
+    "sutskever": (SutskeverEncoderDecoder, {"units": 16, "num_layers": 2}),
+    "vaswani": (VaswaniEncoderDecoder, {"num_layers": 1, "num_heads": 2, "hidden_dim": 16}),
+}
+
+
+@pytest.fixture(scope="module", params=TRANSLATORS)
+def translator(tokenizer, request):
+    kind, options = TRANSLATORS[request.param]
+    network = kind(tokenizer.vocabulary_size, **options)
     preprocessor = Seq2SeqLMPreprocessor(
         PresetTokenizer(tokenizer), encoder_sequence_length=8, decoder_sequence_length=LENGTH
     )
@@ -75,12 +84,20 @@ def test_generate_is_greedy_decoding_step_by_step(language_model, tokenizer):
 
 
 def test_generate_translates_as_steps_do(translator, tokenizer):
-    sources = ["hello", "fox"]
+    sources = ["hello", "brow"]  # of unlike lengths
     texts = translator.generate(sources, max_length=LENGTH)
     for source, text in zip(sources, texts, strict=True):
         state = translator.start([[*tokenizer.encode(source), tokenizers.EOS_ID]])
         chosen = _greedy(translator, state, [tokenizers.EOS_ID], LENGTH - 1)
         assert text == tokenizer.decode(chosen)
+
+
+def test_beams_see_their_own_source(translator):
+    translator.compile(sampler=keras_hub.samplers.BeamSampler(num_beams=3))
+    sources = ["hello", "brow"]  # of unlike lengths
+    texts = translator.generate(sources, max_length=LENGTH)
+    assert texts == [translator.generate(source, max_length=LENGTH) for source in sources]
+    translator.compile(sampler="greedy")
 
 
 SAMPLERS = keras_hub.samplers

@@ -19,21 +19,30 @@ def attend(query, key, value, mask=None, bias=None, causal=False):
     """
     if keras.backend.backend() == "torch":
         return _torch_attend(query, key, value, mask, bias, causal)
+    return ops.matmul(weights(query, key, mask, bias, causal), value)
+
+
+def weights(query, key, mask=None, bias=None, causal=False):
+    """The weights in `attend`: `(batch, heads, time, slots)`, of the same arguments."""
     scores = ops.matmul(query, ops.swapaxes(key, 2, 3)) * query.shape[-1] ** -0.5
     if bias is not None:
         scores = scores + bias
     if causal:
         times = ops.arange(ops.shape(query)[2])
         mask = (times[:, None] >= times)[None]
-    return ops.matmul(weights(scores, mask), value)
+    return softmax(scores, None if mask is None else mask[:, None])
 
 
-def weights(scores, mask=None):
-    """Scores `(batch, heads, time, slots)` -> weights that sum to 1, in float32 inside."""
+def softmax(scores, mask=None):
+    """Scores `(..., slots)` -> weights that sum to 1, in float32 inside.
+
+    Args:
+        mask: true where a slot is seen, in a shape that broadcasts to theirs; `None`: all are.
+    """
     exact = ops.cast(scores, "float32")
     if mask is not None:
         # Finite, so that a token that sees nothing (padding) gets no NaN.
-        exact = ops.where(mask[:, None], exact, -1e9)
+        exact = ops.where(mask, exact, -1e9)
     return ops.cast(ops.softmax(exact), scores.dtype)
 
 
@@ -63,3 +72,28 @@ def merge_heads(x):
     """`(batch, heads, time, head_dim)` -> `(batch, time, heads * head_dim)`."""
     batch, heads, time, width = ops.shape(x)
     return ops.reshape(ops.swapaxes(x, 1, 2), (batch, time, heads * width))
+
+
+class AdditiveScore(keras.layers.Layer):
+    """How well token i of the target fits slot j: e_ij = v^T tanh(W s_i + U h_j).
+
+    Bahdanau et al. 2015, appendix A.1.2; U h_j, the key, is the same for all i.
+
+    Call arguments:
+        query: s, `(batch, time, features)`.
+        key: U h, `(batch, slots, units)`.
+
+    Returns:
+        `(batch, time, slots)`.
+    """
+
+    def build(self, query_shape, key_shape):
+        units = key_shape[-1]
+        self.kernel = self.add_weight((query_shape[-1], units), "glorot_uniform", name="kernel")
+        self.vector = self.add_weight((units, 1), "glorot_uniform", name="vector")
+
+    def call(self, query, key):
+        # `matmul` would be a Tensordot here, whose gradient in a scan XLA cannot compile.
+        query = ops.einsum("btf,fu->btu", query, self.kernel)
+        hidden = ops.tanh(ops.expand_dims(query, 2) + ops.expand_dims(key, 1))
+        return ops.sum(hidden * self.vector[:, 0], axis=-1)

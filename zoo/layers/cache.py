@@ -1,4 +1,5 @@
-"""Keys and values of the tokens before, in a state that grows or one of fixed capacity."""
+"""Keys and values of the tokens before, in a state that grows or one of fixed capacity; and of a
+source sentence, in a state that stays as it is."""
 
 from keras import ops
 
@@ -30,8 +31,8 @@ class KeyValueCache:
 
     Args:
         token_ids: `(batch, time)` of this call.
-        state: the state with the leaves above; `None` at the start of whole sequences, when the
-            tokens of the call are all there is.
+        state: the state with the leaves above; `None`, or one without them, at the start of whole
+            sequences, when the tokens of the call are all there is.
 
     Attributes:
         query_positions: of the tokens of this call, `(batch or 1, time)`; 0 for padding, which may
@@ -45,7 +46,7 @@ class KeyValueCache:
     def __init__(self, token_ids, state):
         self._before = state
         time = ops.arange(ops.shape(token_ids)[1])
-        self.is_new = state is None
+        self.is_new = state is None or POSITIONS not in state
         if self.is_new:
             self.query_positions = self.key_positions = ops.expand_dims(time, 0)
             self.state = {}

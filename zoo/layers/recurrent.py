@@ -52,6 +52,11 @@ class _Recurrent(keras.layers.Layer):
         """W x + b and U h, `(batch, gates * units)` each, and the state -> the next state."""
         raise NotImplementedError
 
+    def step(self, x, state):
+        """One token of a loop that is not ours: W x + b and the state -> the next state."""
+        product = ops.matmul(state[0], self.recurrent_kernel)
+        return self.cell(x, product, state, *self.cell_weights)
+
     def call(self, inputs, state, lengths=None, training=False):
         state = [ops.cast(x, self.compute_dtype) for x in state]
         outputs, state = self.run(inputs, state, lengths, training)
@@ -172,7 +177,8 @@ class GRU(_Recurrent):
         return [z * h + (1 - z) * g]
 
     def step(self, x, state):
-        """One token with the reset gate before the product, W x + b given."""
+        if self.reset_after:
+            return super().step(x, state)
         (h,) = state
         z, r, g = ops.split(x, 3, axis=-1)
         uz, ur, u = ops.split(self.recurrent_kernel, 3, axis=-1)

@@ -9,6 +9,8 @@ from keras import ops
 
 from zoo.backbone import EncoderDecoder, lengths
 from zoo.contract import Leaf, StateSpec
+from zoo.layers.dense import Dense
+from zoo.layers.embedding import token_embedding
 from zoo.layers.recurrent import LSTM
 from zoo.layers.sequence import reverse
 
@@ -50,20 +52,18 @@ class SutskeverEncoderDecoder(EncoderDecoder):
         self.reverse_source = reverse_source
         policy = self.dtype_policy
 
-        def embedding(size, name):
-            return keras.layers.Embedding(size, embedding_dim or units, dtype=policy, name=name)
-
         def stack(name):
             return [LSTM(units, dtype=policy, name=f"{name}_{i}") for i in range(num_layers)]
 
-        self.source_embedding = embedding(
-            source_vocabulary_size or vocabulary_size, "source_embedding"
+        width = embedding_dim or units
+        self.source_embedding = token_embedding(
+            source_vocabulary_size or vocabulary_size, width, policy, "source_embedding"
         )
-        self.token_embedding = embedding(vocabulary_size, "token_embedding")
+        self.token_embedding = token_embedding(vocabulary_size, width, policy)
         self.encoder_layers = stack("encoder_layer")
         self.decoder_layers = stack("decoder_layer")
         self.dropout = keras.layers.Dropout(dropout, dtype=policy)
-        self.output_dense = keras.layers.Dense(vocabulary_size, dtype=policy, name="logits")
+        self.output_dense = Dense(vocabulary_size, dtype=policy, name="logits")
 
     @property
     def state_spec(self):

@@ -14,9 +14,9 @@ from keras import ops
 from zoo.backbone import Network, lengths
 from zoo.contract import PAD_ID, Leaf, StateSpec
 from zoo.layers import cache
-from zoo.layers.attention import attend, merge_heads, split_heads, weights
+from zoo.layers.block import NORMS, Block, layer_norm
 from zoo.layers.dense import Dense, project
-from zoo.layers.positions import alibi_slopes, rotate, sinusoids
+from zoo.layers.positions import sinusoids
 
 POSITIONS = ("learned", "sinusoidal", "relative", "rotary", "alibi")
 ATTENTION = ("full", "window", "linear")
@@ -51,6 +51,8 @@ class TransformerLanguageModel(Network):
             attention is to have positions that act on scores it does not have.
     """
 
+    has_attention = True
+
     def __init__(
         self,
         vocabulary_size,
@@ -71,7 +73,7 @@ class TransformerLanguageModel(Network):
         super().__init__(**kwargs)
         _check("positions", positions, POSITIONS)
         _check("attention", attention, ATTENTION)
-        _check("norm", norm, ("pre", "post"))
+        _check("norm", norm, NORMS)
         if hidden_dim % num_heads:
             raise ValueError(f"{num_heads} heads do not divide hidden_dim={hidden_dim}")
         if attention == "linear" and positions in ("relative", "alibi"):
@@ -105,14 +107,15 @@ class TransformerLanguageModel(Network):
                 norm=norm,
                 activation=activation,
                 dropout=dropout,
+                stddev=0.02,
                 # The residual stream is the sum of 2N sublayers (Radford et al. 2019, section 2.3).
-                residual_scale=(2 * num_layers) ** -0.5,
+                residual_stddev=0.02 * (2 * num_layers) ** -0.5,
                 dtype=policy,
                 name=f"layer_{i}",
             )
             for i in range(num_layers)
         ]
-        self.final_norm = _layer_norm(policy, "final_norm") if norm == "pre" else None
+        self.final_norm = layer_norm(policy, "final_norm") if norm == "pre" else None
         self.output_dense = None
         if not tie_embeddings:
             self.output_dense = Dense(
@@ -130,7 +133,7 @@ class TransformerLanguageModel(Network):
         ]
         return StateSpec((Leaf("position", (), "int32"), *sums))
 
-    def call(self, token_ids, state=None, padded=True):
+    def call(self, token_ids, state=None, padded=True, attention=False):
         kind = _Sums if self.attention == "linear" else cache.KeyValueCache
         past = kind(token_ids, state)
         x = self.token_embedding(token_ids)  # (batch, time, hidden_dim)
@@ -139,9 +142,10 @@ class TransformerLanguageModel(Network):
         if self.positions == "sinusoidal":
             x = x * self.hidden_dim**0.5
             x = x + ops.cast(sinusoids(past.query_positions, self.hidden_dim), x.dtype)
-        x = self.dropout(x)
+        x, weights = self.dropout(x), {}
         for i, block in enumerate(self.blocks):
-            x = block(x, past=past, prefix=f"layer_{i}")
+            x, seen = block(x, past=past, prefix=f"layer_{i}", want_weights=attention)
+            weights |= {f"layer_{i}/{name}": array for name, array in seen.items()}
         if self.final_norm:
             x = self.final_norm(x)
         if self.output_dense:
@@ -149,110 +153,8 @@ class TransformerLanguageModel(Network):
         else:
             embeddings = ops.cast(self.token_embedding.embeddings, x.dtype)
             logits = project(x, ops.transpose(embeddings))
-        return ops.cast(logits, "float32"), past.state
-
-
-class Block(keras.layers.Layer):
-    """Self-attention, then two dense layers; the arguments are those of the language model."""
-
-    def __init__(
-        self,
-        num_heads,
-        intermediate_dim,
-        positions,
-        attention,
-        window,
-        norm,
-        activation,
-        dropout,
-        residual_scale,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        self.num_heads = num_heads
-        self.intermediate_dim = intermediate_dim
-        self.positions = positions
-        self.attention = attention
-        self.window = window
-        self.norm = norm
-        self.activation = activation
-        self.residual_scale = residual_scale
-        self.attention_norm = _layer_norm(self.dtype_policy, "attention_norm")
-        self.feedforward_norm = _layer_norm(self.dtype_policy, "feedforward_norm")
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
-
-    def build(self, input_shape):
-        hidden_dim = input_shape[-1]
-
-        def dense(units, name, stddev=0.02, activation=None):
-            initializer = keras.initializers.RandomNormal(stddev=stddev)
-            return Dense(units, activation, True, initializer, dtype=self.dtype_policy, name=name)
-
-        residual = 0.02 * self.residual_scale
-        self.query_key_value = dense(3 * hidden_dim, "query_key_value")
-        self.attention_output = dense(hidden_dim, "attention_output", residual)
-        self.feedforward = dense(self.intermediate_dim, "feedforward", activation=self.activation)
-        self.feedforward_output = dense(hidden_dim, "feedforward_output", residual)
-        if self.positions == "relative":
-            shape = (self.window, hidden_dim // self.num_heads)
-            self.relative_key = self.add_weight(shape, "glorot_uniform", name="relative_key")
-            self.relative_value = self.add_weight(shape, "glorot_uniform", name="relative_value")
-
-    def call(self, x, past, prefix):
-        if self.norm == "pre":
-            x = x + self.attend(self.attention_norm(x), past, prefix)
-            return x + self.transform(self.feedforward_norm(x))
-        x = self.attention_norm(x + self.attend(x, past, prefix))
-        return self.feedforward_norm(x + self.transform(x))
-
-    def transform(self, x):
-        """max(0, x W_1 + b_1) W_2 + b_2   (Vaswani et al. 2017, equation 2)."""
-        return self.dropout(self.feedforward_output(self.feedforward(x)))
-
-    def attend(self, x, past, prefix):
-        """Multi-head self-attention (section 3.2.2) over this call's tokens and those before."""
-        query, key, value = (
-            split_heads(part, self.num_heads)
-            for part in ops.split(self.query_key_value(x), 3, axis=-1)
-        )
-        if self.positions == "rotary":
-            query = rotate(query, past.query_positions)
-            key = rotate(key, past.query_positions)
-        if self.attention == "linear":
-            x = past.attend(prefix, query, key, value)
-        else:
-            key = past.append(f"{prefix}/key", key)
-            value = past.append(f"{prefix}/value", value)
-            x = self.look(query, key, value, past)
-        return self.dropout(self.attention_output(merge_heads(x)))
-
-    def look(self, query, key, value, past):
-        """Attention over the slots of a cache, with what the positions add to it."""
-        window = self.window if self.attention == "window" else None
-        causal = past.is_new and window is None
-        mask = None if causal else past.visible(window)
-        if self.positions == "alibi":
-            slopes = ops.cast(alibi_slopes(self.num_heads)[:, None, None], query.dtype)
-            bias = -slopes * ops.cast(past.distances()[:, None], query.dtype)
-            return attend(query, key, value, mask, bias, causal)
-        if self.positions == "relative":
-            return self.look_by_distance(query, key, value, past, past.visible(window))
-        return attend(query, key, value, mask, causal=causal)
-
-    def look_by_distance(self, query, key, value, past, mask):
-        """e_ij = q_i (k_j + a^K_ij) / sqrt(d),  z_i = sum_j alpha_ij (v_j + a^V_ij).
-
-        Shaw et al. 2018, equations 3 and 4; the distance is clipped (section 3.2).
-        """
-        distances = ops.clip(past.distances(), 0, self.window - 1)
-        rows = "t" if past.is_new else "bt"  # whole sequences have their distances in common
-        distances = distances[0] if past.is_new else distances
-        relative_key = ops.cast(ops.take(self.relative_key, distances, axis=0), query.dtype)
-        relative_value = ops.cast(ops.take(self.relative_value, distances, axis=0), query.dtype)
-        scores = ops.matmul(query, ops.swapaxes(key, 2, 3))
-        scores = scores + ops.einsum(f"bhtd,{rows}sd->bhts", query, relative_key)
-        alpha = weights(scores * query.shape[-1] ** -0.5, mask)
-        return ops.matmul(alpha, value) + ops.einsum(f"bhts,{rows}sd->bhtd", alpha, relative_value)
+        logits = ops.cast(logits, "float32")
+        return (logits, past.state, weights) if attention else (logits, past.state)
 
 
 class _Sums:
@@ -289,7 +191,8 @@ class _Sums:
         own = ops.matmul(key, value)  # (batch, heads, chunks, head_dim, head_dim + 1)
         sums = ops.cumsum(own, axis=2)
         if self._before is not None:
-            sums += ops.expand_dims(self._before[f"{name}/sums"], 2)
+            before = ops.cast(self._before[f"{name}/sums"], "float32")  # Keras makes it half
+            sums += ops.expand_dims(before, 2)
             self.state[f"{name}/sums"] = sums[:, :, -1]
         total = ops.matmul(ops.tril(ops.matmul(query, key)), value) + ops.matmul(query, sums - own)
         batch, heads, _, _, width = ops.shape(total)
@@ -310,10 +213,6 @@ def _chunks(x, size):
     missing = (size - time % size) % size  # -time % size would be negative in an exported graph
     x = ops.pad(x, [(0, 0), (0, 0), (0, missing), (0, 0)])
     return ops.reshape(x, (batch, heads, -1, size, width))
-
-
-def _layer_norm(policy, name):
-    return keras.layers.LayerNormalization(epsilon=1e-5, dtype=policy, name=name)
 
 
 def _check(name, value, allowed):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from zoo.layers.attention import attend, merge_heads, split_heads
+from zoo.layers.attention import attend, merge_heads, split_heads, weights
 
 SHAPE = (2, 3, 4, 5)  # batch, heads, time, head_dim
 MASK = np.array(
@@ -52,6 +52,14 @@ def attended(*arrays, **arguments):
 def tensors(arrays):
     return keras.tree.map_structure(
         lambda a: ops.convert_to_tensor(a) if isinstance(a, np.ndarray) else a, arrays
+    )
+
+
+def test_weights(case):
+    query, key, _, _, arguments = case
+    actual = weights(*tensors((query, key)), **tensors(arguments))
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(actual), weights_of(query, key, **arguments), 1e-5, 1e-6
     )
 
 

@@ -8,7 +8,8 @@ import keras
 import pytest
 
 import zoo.models
-from zoo.backbone import Backbone, Network
+from zoo.backbone import Backbone, EncoderDecoderBackbone, Network
+from zoo.models.vaswani import CONFIGURATIONS, VaswaniEncoderDecoder
 
 MODULES = [
     importlib.import_module(f"zoo.models.{module.name}")
@@ -26,6 +27,7 @@ PUBLISHED = {
     "transformer.gpt2_small": 124_439_808,  # its released weights
     "lstm.zaremba_2014_medium": 20_000_000,  # in millions, as later papers give them
     "lstm.zaremba_2014_large": 66_000_000,
+    "sutskever.sutskever_2014": 384_000_000,  # section 3.4
 }
 
 
@@ -51,8 +53,39 @@ def test_a_configuration_makes_a_network(name):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_parameters_are_as_many_as_published(name):
     network = network_of(*NAMED[f"zoo.models.{name}"])
-    with keras.StatelessScope(initialize_variables=False):  # their shapes are enough
-        model = Backbone(network)
-    parameters = sum(math.prod(weight.shape) for weight in model.weights)
     rounding = 500_000 if PUBLISHED[name] % 1_000_000 == 0 else 0
-    assert parameters == pytest.approx(PUBLISHED[name], abs=rounding)
+    assert parameters(network) == pytest.approx(PUBLISHED[name], abs=rounding)
+
+
+def parameters(network):
+    wrap = EncoderDecoderBackbone if hasattr(network, "encode") else Backbone
+    with keras.StatelessScope(initialize_variables=False):  # their shapes are enough
+        model = wrap(network)
+    return sum(math.prod(weight.shape) for weight in model.weights)
+
+
+@pytest.mark.parametrize(("name", "millions"), [("base", 65), ("big", 213)])
+def test_transformers_have_the_parameters_of_table_3(name, millions):
+    # Within 3 %: the paper says that its vocabulary has "about 37000" tokens, and no number of them
+    # gives both of its figures.
+    network = VaswaniEncoderDecoder(**CONFIGURATIONS[f"vaswani_2017_{name}"])
+    assert parameters(network) == pytest.approx(millions * 1e6, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("options", "millions"),
+    [
+        ({"num_layers": 2}, 36),
+        ({"num_layers": 4}, 50),
+        ({"num_layers": 8}, 80),
+        ({"intermediate_dim": 1024}, 53),
+        ({"intermediate_dim": 4096}, 90),
+    ],
+)
+def test_transformers_differ_from_the_base_as_in_table_3(options, millions):
+    # Rows C; in differences the vocabulary is not, and both sides are rounded.
+    base = CONFIGURATIONS["vaswani_2017_base"]
+    more = parameters(VaswaniEncoderDecoder(**base | options)) - parameters(
+        VaswaniEncoderDecoder(**base)
+    )
+    assert more == pytest.approx((millions - 65) * 1e6, abs=1e6)

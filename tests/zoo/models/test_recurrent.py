@@ -3,52 +3,26 @@
 import runpy
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
-_table = runpy.run_path(str(Path(__file__).parents[2] / "small_networks.py"))
+_tests = Path(__file__).parents[2]
+_table = runpy.run_path(str(_tests / "small_networks.py"))
+_equations = runpy.run_path(str(_tests / "equations.py"))
+gru_step, lstm_step, parts, sigmoid = map(
+    _equations.get, ("gru_step", "lstm_step", "parts", "sigmoid")
+)
 
 TOKENS = np.array([[3, 1, 4, 1, 5], [2, 6, 5, 3, 5]], "int32")
 UNITS = 8
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def parts(weights, name, count):
-    """The kernel, the recurrent kernel and the bias of each of so many gates."""
-    of_gates = (weights[f"{name}/{w}"] for w in ("kernel", "recurrent_kernel", "bias"))
-    return zip(*(np.split(w, count, axis=-1) for w in of_gates), strict=True)
 
 
 def elman_step(weights, name, x, h, options):
     ((w, u, b),) = parts(weights, name, 1)
     a = x @ w + h @ u + b
     return sigmoid(a) if options.get("activation") == "sigmoid" else np.tanh(a)
-
-
-def lstm_step(weights, name, x, h, c):
-    """Graves 2013, equations 7 to 11; gates lie in the order i, f, g, o."""
-    (wi, ui, bi), (wf, uf, bf), (wg, ug, bg), (wo, uo, bo) = parts(weights, name, 4)
-    pi, pf, po = weights.get(f"{name}/peepholes", np.zeros((3, UNITS)))
-    i = sigmoid(x @ wi + h @ ui + pi * c + bi)
-    f = sigmoid(x @ wf + h @ uf + pf * c + bf)
-    c = f * c + i * np.tanh(x @ wg + h @ ug + bg)
-    o = sigmoid(x @ wo + h @ uo + po * c + bo)
-    return o * np.tanh(c), c
-
-
-def gru_step(weights, name, x, h, options):
-    """Cho et al. 2014, equations 5 to 8; gates lie in the order z, r, g."""
-    (wz, uz, bz), (wr, ur, br), (wg, ug, bg) = parts(weights, name, 3)
-    z, r = sigmoid(x @ wz + h @ uz + bz), sigmoid(x @ wr + h @ ur + br)
-    if options.get("reset_after", True):
-        g = np.tanh(x @ wg + bg + r * (h @ ug + weights[f"{name}/recurrent_bias"]))
-    else:
-        g = np.tanh(x @ wg + bg + (r * h) @ ug)
-    return z * h + (1 - z) * g
 
 
 def read(weights, token_id, state, options):
@@ -66,7 +40,7 @@ def read(weights, token_id, state, options):
         if f"{name}/c" in state:
             x, state[f"{name}/c"] = lstm_step(weights, name, x, h, state[f"{name}/c"])
         else:
-            x = gru_step(weights, name, x, h, options)
+            x = gru_step(weights, name, x, h, options.get("reset_after", True))
         state[f"{name}/h"] = x
         outputs.append(x)
     if options.get("skip_connections"):
@@ -116,3 +90,30 @@ def test_a_translation_begins_where_the_reversed_source_ends():
         for t, token_id in enumerate(TOKENS[row]):
             x = advance("decoder", weights["token_embedding/embeddings"][token_id])
             assert_close(logits[row, t], x @ weights["logits/kernel"] + weights["logits/bias"])
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="against torch's own layers")
+def test_lstm_layers_are_those_of_torch():
+    import torch
+
+    model = _table["backbone"]("sutskever")
+    weights, network = _table["arrays"](model), model.network
+    source = torch.tensor([[4, 8, 3, 1]])
+    state = {}
+    for side, ids in (("encoder", source.flip(1)), ("decoder", torch.tensor(TOKENS[:1]))):
+        theirs = torch.nn.LSTM(UNITS, UNITS, num_layers=2, batch_first=True, dtype=torch.float64)
+        for i in range(2):
+            for ours, name in (("kernel", "weight_ih"), ("recurrent_kernel", "weight_hh")):
+                kernel = torch.tensor(weights[f"{side}_layer_{i}/{ours}"].T)
+                getattr(theirs, f"{name}_l{i}").data = kernel
+            getattr(theirs, f"bias_ih_l{i}").data = torch.tensor(weights[f"{side}_layer_{i}/bias"])
+            getattr(theirs, f"bias_hh_l{i}").data.zero_()
+        table = "source_embedding" if side == "encoder" else "token_embedding"
+        x = torch.tensor(weights[f"{table}/embeddings"])[ids]
+        outputs, state = theirs(x, state or None)
+    logits, new = network(TOKENS[:1], network.encode(source.numpy().astype("int32")))
+    outputs = outputs.detach().numpy()
+    assert_close(logits, outputs @ weights["logits/kernel"] + weights["logits/bias"])
+    for i in range(2):
+        assert_close(new[f"layer_{i}/h"], state[0][i].detach().numpy())
+        assert_close(new[f"layer_{i}/c"], state[1][i].detach().numpy())
