@@ -49,16 +49,21 @@ class Texts:
 
     data: str = "python_reference"
     """A data set's name, or a text file, a .gz of one, or a folder of them."""
+    target: str | None = None
+    """A file with the translation of each line of --data."""
     train: tuple[str, ...] = ()
-    """Files to train on, instead of --data."""
+    """Files to train on, instead of --data; for pairs one, tab-separated, or sources and targets."""
     valid: tuple[str, ...] = ()
     """Files to validate on, with --train."""
     test: tuple[str, ...] = ()
     """Files to test on, with --train."""
     split: str | None = None
     """Which split of a data set that has several; None for its first."""
-    kind: Literal["stream", "lines"] | None = None
-    """Whether a user's text is one long text or a text a line; None for one long text."""
+    size: int | None = None
+    """Training sentences of a data set that is generated; None for as many as it says."""
+    kind: Literal["stream", "lines", "pairs"] | None = None
+    """Whether a user's text is one long text, a text a line, or in each line a text, a tab and its
+    translation; None for one long text."""
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
     """Shares of a user's text to train, validate and test on."""
 
@@ -73,6 +78,8 @@ class Data(Texts):
     """The most tokens, special ones included; None for all."""
     source_vocabulary_size: int | None = None
     """The same for the source of a translation; None for as many as the target may have."""
+    joint_vocabulary: bool = False
+    """One vocabulary for the source and the target of a translation, taken from both."""
     batch_size: int = 32
     """Rows a step."""
     batch_tokens: int | None = None
