@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from training.data.download import DataError
 from training.recipe import UserError
+from zoo.decoding import InvalidOption
 from zoo.presets import PresetError
 from zoo.quiet import quiet_imports
 
@@ -149,7 +150,7 @@ def one_line_errors(interrupted: str = "stopped"):
     """What a program runs in: a mistake of the user's ends it with one line and status 1."""
     try:
         yield
-    except (UserError, DataError, PresetError) as error:
+    except (UserError, DataError, PresetError, InvalidOption) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         print(f"\n{interrupted}", file=sys.stderr)

@@ -161,10 +161,16 @@ class Options:
     schedule: Schedule = field(default_factory=Schedule)
     label_smoothing: float = 0.0
     """Share of the target's probability that is spread over the vocabulary in training."""
+    monitor: Literal["nats", "bleu"] = "nats"
+    """What an epoch is judged by; bleu: of greedy translations of the validation part."""
+    bleu_sentences: int = 1000
+    """The most sentences that it is of."""
     early_stopping: int | None = None
     """Stop after so many epochs without a better validation."""
     keep: int = 1
     """How many of the best epochs' weights to keep."""
+    keep_last: bool = False
+    """Keep those of the last epochs instead."""
     average: bool = False
     """Save the mean of the kept weights instead of the best."""
     dtype: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"

@@ -20,14 +20,23 @@ COLUMNS = (
 """Of every row. `nats` is the mean negative log-likelihood of a token, each `<eos>` counted, of the
 saved weights, as training/evaluate.py finds it; `seconds` are those of the training alone."""
 
+OF_TRANSLATIONS = (
+    *(f"{part}_{metric}" for part in PARTS for metric in ("bleu", "chrf")),
+    "signature",
+)
+"""What a row of a translation model has besides, of greedy decoding; the signature is that which
+sacrebleu gives the BLEU."""
+
 
 def show(scores: dict[str, float]) -> str:
     """Scores in a line."""
-    return (
+    said = (
         f"{scores['nats']:.4f} nats a token, perplexity {scores['perplexity']:.2f}, "
         f"{scores['bits_per_character']:.3f} bits a character, "
         f"top-1 {scores['top_1']:.1%}, top-5 {scores['top_5']:.1%}"
     )
+    names = {"BLEU": "bleu", "chrF": "chrf"}
+    return said + "".join(f", {name} {scores[key]:.2f}" for name, key in names.items() if key in scores)
 
 
 def append(path: Path, row: dict[str, Any]) -> None:
@@ -37,11 +46,12 @@ def append(path: Path, row: dict[str, Any]) -> None:
         UserError: the file has other columns.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    header = ",".join(COLUMNS)
+    columns = (*COLUMNS, *OF_TRANSLATIONS) if "signature" in row else COLUMNS
+    header = ",".join(columns)
     if path.exists() and path.open(encoding="utf-8").readline().rstrip("\n") != header:
         raise UserError(f"{path} has other columns than a row of results: name another file")
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     if not path.exists():
         writer.writeheader()
     writer.writerow({name: _rounded(value) for name, value in row.items()})
