@@ -25,7 +25,7 @@ import zoo
 from export.verify import verify
 from zoo.bundle import FORMAT_VERSION, OUT
 from zoo.contract import Decodable
-from zoo.tokenizers import SPECIAL_TOKENS, Tokenizer
+from zoo.tokenizers import SPECIAL_TOKENS
 
 _OPSET = 18
 _VERSIONS = ("sequence-zoo", "keras", "keras-hub", "tensorflow", "tf2onnx", "onnx")

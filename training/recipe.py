@@ -52,7 +52,7 @@ class Texts:
     target: str | None = None
     """A file with the translation of each line of --data."""
     train: tuple[str, ...] = ()
-    """Files to train on, instead of --data; for pairs one, tab-separated, or sources and targets."""
+    """Files to train on, instead of --data; pairs are in one or in two, sources and targets."""
     valid: tuple[str, ...] = ()
     """Files to validate on, with --train."""
     test: tuple[str, ...] = ()

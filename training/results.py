@@ -36,7 +36,9 @@ def show(scores: dict[str, float]) -> str:
         f"top-1 {scores['top_1']:.1%}, top-5 {scores['top_5']:.1%}"
     )
     names = {"BLEU": "bleu", "chrF": "chrf"}
-    return said + "".join(f", {name} {scores[key]:.2f}" for name, key in names.items() if key in scores)
+    return said + "".join(
+        f", {name} {scores[key]:.2f}" for name, key in names.items() if key in scores
+    )
 
 
 def append(path: Path, row: dict[str, Any]) -> None:

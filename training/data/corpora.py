@@ -17,7 +17,7 @@ Kind = Literal["stream", "lines", "pairs"]
 Texts = dict[str, str]  # by the name of the file or topic
 
 # Data sets that need no file: what gives their documents, or the parts themselves.
-_EMBEDDED: dict[str, Callable[[], dict]] = {
+_EMBEDDED: dict[str, Callable[..., dict]] = {
     "python_reference": python_reference.documents,
     "grammar_en_fr": grammar_en_fr.parts,
 }

@@ -4,7 +4,6 @@ import itertools
 import random
 import zlib
 from collections.abc import Sequence
-from typing import Literal
 
 from training.data.grammar_en_fr import english, french
 from training.data.grammar_en_fr.lexicon import (
@@ -30,19 +29,14 @@ from training.data.grammar_en_fr.trees import (
     Sentence,
 )
 
-LENGTHS = 3, 30
-"""Words of an English sentence, at least and at most."""
-
-LONGER = 31, 40
-"""The same in the test part of the split `lengths`."""
-
 VALID, TEST = 500, 1000
 """Sentences in each part."""
 
 
 def parts(
     size: int | None = None,
-    test: Literal["combinations", "lengths"] = "combinations",
+    lengths: Sequence[int] = (3, 30),
+    test_lengths: Sequence[int] | None = None,
     seed: int = 0,
 ) -> dict[str, list[tuple[str, str]]]:
     """Pairs of texts in three parts, no sentence twice.
@@ -54,20 +48,19 @@ def parts(
 
     Args:
         size: training sentences, 30,000 by default; fewer are the first of more.
-        test: what is new in the test part: `combinations`, or `lengths`, sentences longer than any
-            to train on. The other two parts are the same for both.
+        lengths: words of an English sentence, at least and at most.
+        test_lengths: the same of the test part, where it is not new combinations but these that
+            training does not show.
         seed: of the sentences.
 
     Returns:
         `(english, french)` by the name of the part.
     """
-    train = _draw("train", LENGTHS, 30_000 if size is None else size, seed, {})
-    valid = _draw("valid", LENGTHS, VALID, seed, train)
-    if test == "lengths":
-        tested = _draw("any", LONGER, TEST, seed, train | valid)
-    else:
-        tested = _draw("test", LENGTHS, TEST, seed, train | valid)
-    found = {"train": train, "valid": valid, "test": tested}
+    train = _draw("train", lengths, 30_000 if size is None else size, seed, {})
+    valid = _draw("valid", lengths, VALID, seed, train)
+    kind = "any" if test_lengths else "test"
+    test = _draw(kind, test_lengths or lengths, TEST, seed, train | valid)
+    found = {"train": train, "valid": valid, "test": test}
     return {part: list(pairs.items()) for part, pairs in found.items()}
 
 
@@ -139,14 +132,14 @@ class Drawer:
             time = self.rng.choice(LEXICON.times[self.tense])
         elif self.often(0.2):
             report = Report(self.nominal(_LIVING), self.rng.choice(_REPORTING))
+            self.verbs.append(report.verb)
         conjunctions = self.rng.sample(LEXICON.conjunctions, len(LEXICON.conjunctions))
         clauses = [self.clause()]
-        while True:
-            sentence = Sentence(tuple(clauses), tuple(conjunctions[: len(clauses) - 1]), time, report)
-            enough = len(english.write(sentence).split()) + 5 > words
-            if enough or len(clauses) > len(conjunctions):
-                return sentence
+        left = words - len(english.clause(clauses[0]))
+        while left >= 5 and len(clauses) <= len(conjunctions):
             clauses.append(self.clause())
+            left -= 1 + len(english.clause(clauses[-1]))
+        return Sentence(tuple(clauses), tuple(conjunctions[: len(clauses) - 1]), time, report)
 
     def clause(self) -> Clause:
         """A main clause."""
@@ -210,7 +203,7 @@ class Drawer:
         """
         draw = self.rng.random()
         if "people" in kinds and draw < 0.3:
-            return self.rng.choice(pronouns if draw < 0.22 else LEXICON.names)
+            return self.rng.choice(pronouns) if draw < 0.22 else self.rng.choice(LEXICON.names)
         if not negation and self.often(0.1):
             return Both(self.phrase(kinds, verb, plain=True), self.phrase(kinds, verb, plain=True))
         return self.phrase(kinds, verb, few=negation is not None)
@@ -273,9 +266,7 @@ class Drawer:
         if head.noun.kind in _LIVING and self.rng.random() < 0.5:
             verb = self.rng.choice(_TRANSITIVE)
             return Clause(self.tense, None, self.action(verb, head))
-        fitting = [
-            v for v in _TRANSITIVE if head.noun.kind in v.kinds and not v.french_preposition
-        ]
+        fitting = [v for v in _TRANSITIVE if head.noun.kind in v.kinds and not v.french_preposition]
         verb = self.rng.choice(fitting)
         self.verbs.append(verb)
         return Clause(self.tense, self.nominal(_LIVING, verb), Action(verb))

@@ -22,8 +22,16 @@ _ETRE = {
     "future": ("serai", "sera", "serons", "serez", "seront"),
 }
 _BEFORE_VOWEL = {
-    **{"le": "l'", "la": "l'", "de": "d'", "ne": "n'", "je": "j'", "me": "m'", "que": "qu'"},
-    **{"ce": "cet", "ma": "mon", "sa": "son"},
+    "le": "l'",
+    "la": "l'",
+    "de": "d'",
+    "ne": "n'",
+    "je": "j'",
+    "me": "m'",
+    "que": "qu'",
+    "ce": "cet",
+    "ma": "mon",
+    "sa": "son",
 }
 _CONTRACTED = {
     ("de", "le"): "du",

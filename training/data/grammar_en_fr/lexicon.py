@@ -224,9 +224,9 @@ def _modal(english: str, entry: dict[str, Any]) -> Modal:
 
 
 def _pronoun(entry: str) -> Pronoun:
-    english, french = (side.split("/") for side in _sides(entry))
-    person = {"je": 0, "il": 1, "elle": 1, "nous": 2, "vous": 3, "ils": 4}[french[0]]
-    return Pronoun(*english, *french, person, french[0] == "elle")
+    (subject, object), (french, direct, indirect) = (side.split("/") for side in _sides(entry))
+    person = {"je": 0, "il": 1, "elle": 1, "nous": 2, "vous": 3, "ils": 4}[french]
+    return Pronoun(subject, object, french, direct, indirect, person, french == "elle")
 
 
 def _determiner(entry: str, kind: str) -> Determiner:
