@@ -138,7 +138,8 @@ def test_help_shows_what_a_decoder_can_do(run, capsys):
 
 def test_evaluation_of_a_translator(monkeypatch, capsys, translator, tmp_path):
     (tmp_path / "pairs.tsv").write_text("".join(f"{s}\t{t}\n" for s, t in PAIRS))
-    data = ["--train", str(tmp_path / "pairs.tsv"), "--kind", "pairs", "--part", "train"]
+    data = ["--data", str(tmp_path / "pairs.tsv"), "--kind", "pairs", "--part", "train"]
+    data += ["--fractions", "1", "0", "0"]
     files = ["--plot", str(tmp_path / "bleu.png"), "--output", str(tmp_path / "out.txt")]
     monkeypatch.setattr(sys, "argv", ["evaluate.py", translator, *data, *files, "--lowercase"])
     evaluate.main()
