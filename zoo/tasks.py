@@ -128,7 +128,7 @@ class _Generator(contract.Decodable):
         rows, time = token_ids.shape
         padded = np.pad(token_ids, [(0, 0), (0, _power_of_two(time) - time)])
         used = int(state["cursor"].max(initial=0)) if "cursor" in state else 0
-        state = contract.widen(self.state_spec, state, _power_of_two(used + time))
+        state = contract.widen(self.state_spec, state, _power_of_two(max(used + time, 8)))
         if (more := _power_of_two(rows)) > rows:  # the first row stands for those that are missing
             filled = np.arange(more) * (np.arange(more) < rows)
             padded, state = padded[filled], contract.take(state, filled)

@@ -5,13 +5,16 @@ import sys
 
 import numpy as np
 import pytest
+from keras import ops
 
 import zoo
-from training import command_line, evaluate, generate, translate
+from training import attention, command_line, evaluate, generate, translate, translation
 from zoo import presets, tokenizers
 from zoo.backbone import Backbone, EncoderDecoderBackbone
+from zoo.decoding import Options
 from zoo.models.lstm import LSTMLanguageModel
 from zoo.models.sutskever import SutskeverEncoderDecoder
+from zoo.models.vaswani import VaswaniEncoderDecoder
 from zoo.preprocessing import CausalLMPreprocessor, PresetTokenizer, Seq2SeqLMPreprocessor
 from zoo.tasks import CausalLM, Seq2SeqLM
 
@@ -28,6 +31,18 @@ def translator(tmp_path_factory):
         PresetTokenizer(target), source_tokenizer=PresetTokenizer(source)
     )
     directory = tmp_path_factory.mktemp("translator") / "preset"
+    presets.save(Seq2SeqLM(EncoderDecoderBackbone(network), preprocessor), directory)
+    return str(directory)
+
+
+@pytest.fixture(scope="module")
+def looking(tmp_path_factory):
+    """The directory of a translator with attention, and one vocabulary for both sides."""
+    tokenizer = tokenizers.train("byte_pairs", [text for pair in PAIRS for text in pair], 280)
+    options = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8}
+    network = VaswaniEncoderDecoder(tokenizer.vocabulary_size, **options)
+    preprocessor = Seq2SeqLMPreprocessor(PresetTokenizer(tokenizer))
+    directory = tmp_path_factory.mktemp("looking") / "preset"
     presets.save(Seq2SeqLM(EncoderDecoderBackbone(network), preprocessor), directory)
     return str(directory)
 
@@ -71,6 +86,55 @@ def test_texts_a_file_and_standard_input_give_the_same_lines(run, translator, tm
     model = zoo.load(translator)
     model.compile(sampler="greedy")
     assert given.splitlines()[0].startswith(model.generate(texts[0], max_length=8))
+
+
+def test_the_attention_of_a_translation_is_drawn(run, looking, translator, tmp_path):
+    picture = tmp_path / "attention.png"
+    options = ["--max-tokens", "5", "--attention", str(picture)]
+    given = run(translate, "--preset", looking, "I love you.", *options)
+    assert given == run(translate, "--preset", looking, "I love you.", *options[:2])
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    for preset, texts, said in (
+        (looking, ["a", "b"], "give it one text"),
+        (translator, ["No."], "has no attention"),
+    ):
+        with pytest.raises(SystemExit, match=said):
+            run(translate, "--preset", preset, *texts, *options)
+
+
+def test_attention_between_words_is_that_of_their_tokens(looking):
+    model = zoo.load(looking)
+    (result,) = translation.translate(model, ["I love you."], Options(max_tokens=5))
+    matrix, target, source = attention.between_words(model, "I love you.", result)
+    assert source == ["I", "love", "you", ".", "<eos>"]
+    assert "".join(target) == model.tokenizer.decode(result.token_ids, False).replace(" ", "")
+    np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-5)
+    # The mean over layers and heads of each token, by hand; the last word may have several.
+    ids = [*model.source_tokenizer.encode("I love you."), 1]
+    weights = model.backbone.attention(
+        {
+            "encoder_token_ids": np.array([ids]),
+            "token_ids": np.array([[1, *result.token_ids[:-1]]]),
+        }
+    )
+    layers = [ops.convert_to_numpy(weights[f"layer_{i}/cross"])[0] for i in range(2)]
+    tokens = np.mean(np.concatenate(layers), axis=0)
+    starts, _ = attention.words(model.source_tokenizer, ids)
+    rows, _ = attention.words(model.tokenizer, result.token_ids)
+    ends = [*rows[1:], len(tokens)]
+    for i, (start, end) in enumerate(zip(rows, ends)):
+        for j, (left, right) in enumerate(zip(starts, [*starts[1:], len(ids)])):
+            expected = tokens[start:end, left:right].sum() / (end - start)
+            assert matrix[i, j] == pytest.approx(expected, abs=1e-5)
+
+
+def test_words_of_byte_pairs():
+    texts = ["les petites maisons", "l'été"]
+    tokenizer = tokenizers.train("byte_pairs", texts, 270)
+    ids = [*tokenizer.encode("Les petites maisons, l'été."), 1]
+    starts, found = attention.words(tokenizer, ids)
+    assert found == ["Les", "petites", "maisons", ",", "l", "'", "été", ".", "<eos>"]
+    assert len(ids) > len(starts)
 
 
 def test_a_blank_line_stays_one(run, translator):
