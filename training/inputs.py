@@ -204,6 +204,10 @@ def load(options: Data) -> Inputs:
 def read(options: Texts) -> Corpus:
     """The texts that the options name."""
     if options.train:
+        if options.target or options.size:
+            raise UserError(
+                "--target and --size go with --data: name both files of pairs in --train"
+            )
         return load_files(options.train, options.valid, options.test, options.kind or "stream")
     if options.valid or options.test:
         raise UserError("--valid and --test need --train beside them")

@@ -132,6 +132,7 @@ def test_an_early_stop_is_an_end(tiny, tmp_path, capsys):
         (["--joint-vocabulary", "--size", "9"], "leave out size=9"),
         (["--tokenizer", "byte_pairs"], "vocabulary_size"),
         (["--valid", "a.txt"], "--train"),
+        (["--train", "a.txt", "--target", "b.txt"], "--target and --size go with --data"),
         (["--model.units", "-1"], "model: "),
         (["--optimizer.momentum", "0.5"], "optimizer adam: "),
     ],

@@ -231,18 +231,17 @@ class Drawer:
 
     def adjectives_of(self, noun: Noun, verb: Verb | None) -> tuple:
         """The adjectives before and after a noun in French, the part's own where there are any."""
-        fitting = _ADJECTIVES[noun.kind]
+        fitting, own = _ADJECTIVES[noun.kind], []
         if verb and self.part in ("valid", "test"):
-            if own := [a for a in fitting if part_of(noun, a, verb) == self.part]:
-                self.shows_its_part, fitting = True, own
-        elif not self.often(0.5):
+            own = [a for a in fitting if part_of(noun, a, verb) == self.part]
+            self.shows_its_part |= bool(own)
+        if not own and not self.often(0.5):
             return None, None
-        chosen = self.rng.choice(fitting)
+        chosen = self.rng.choice(own or fitting)
         self.adjectives.append(chosen)
         if not self.often(0.2):
             return (chosen, None) if chosen.before_noun else (None, chosen)
-        others = [a for a in _ADJECTIVES[noun.kind] if a.before_noun != chosen.before_noun]
-        other = self.rng.choice(others)
+        other = self.rng.choice([a for a in fitting if a.before_noun != chosen.before_noun])
         self.adjectives.append(other)
         return (chosen, other) if chosen.before_noun else (other, chosen)
 
@@ -281,9 +280,8 @@ _DETERMINERS = {
 def _objects(verb: Verb, tense: str, subject: Nominal) -> list[Pronoun]:
     """The pronouns that may be the object: not of those who act, and of a gender that is known
     where the participle agrees with it."""
-    acting = {0, 2} if isinstance(subject, Pronoun) and subject.person in (0, 2) else set()
-    if isinstance(subject, Pronoun) and subject.person == 3:
-        acting = {3}
     agrees = tense == "past" and not verb.french_preposition
     allowed = _GENDERED if agrees else LEXICON.pronouns
-    return [pronoun for pronoun in allowed if pronoun.person not in acting]
+    acting = subject.person if isinstance(subject, Pronoun) else 1
+    same = {0: (0, 2), 2: (0, 2), 3: (3,)}.get(acting, ())  # I, we; you
+    return [pronoun for pronoun in allowed if pronoun.person not in same]
