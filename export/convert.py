@@ -25,7 +25,7 @@ import zoo
 from export.verify import verify
 from zoo.bundle import FORMAT_VERSION, OUT
 from zoo.contract import Decodable
-from zoo.tokenizers import SPECIAL_TOKENS, Tokenizer
+from zoo.tokenizers import SPECIAL_TOKENS
 
 _OPSET = 18
 _VERSIONS = ("sequence-zoo", "keras", "keras-hub", "tensorflow", "tf2onnx", "onnx")
@@ -54,7 +54,8 @@ def convert(preset: str, directory: Path) -> None:
     for name, function in functions.items():
         print(f"{name}.onnx", flush=True)
         write_onnx(function, directory / f"{name}.onnx")
-    tokenizer, source_tokenizer = tokenizers_of(task)
+    check_tokenizer(task)
+    tokenizer, source_tokenizer = task.tokenizer, task.source_tokenizer
     tokenizer.save(directory / "tokenizer.json")
     if source_tokenizer and source_tokenizer is not tokenizer:
         source_tokenizer.save(directory / "source_tokenizer.json")
@@ -105,21 +106,16 @@ def _named_out(state):
     return {name + OUT: array for name, array in state.items()}
 
 
-def tokenizers_of(task) -> tuple[Tokenizer, Tokenizer | None]:
-    """The tokenizer of the text, and that of the source for a translation model."""
-    network, preprocessor = task.backbone.network, task.preprocessor
-    if preprocessor is None:
+def check_tokenizer(task) -> None:
+    """Raises `ValueError` where there is none, or one of another model."""
+    if task.preprocessor is None:
         raise ValueError("the preset has no tokenizer: save the task with its preprocessor")
-    tokenizer = preprocessor.tokenizer.tokenizer
-    if tokenizer.vocabulary_size > network.vocabulary_size:
+    sizes = task.tokenizer.vocabulary_size, task.backbone.network.vocabulary_size
+    if sizes[0] > sizes[1]:
         raise ValueError(
-            f"the tokenizer has {tokenizer.vocabulary_size} tokens and the model "
-            f"{network.vocabulary_size}: they do not belong together"
+            f"the tokenizer has {sizes[0]} tokens and the model {sizes[1]}: they do not belong "
+            "together"
         )
-    if not hasattr(network, "encode"):
-        return tokenizer, None
-    source = preprocessor.source_tokenizer
-    return tokenizer, source.tokenizer if source else tokenizer
 
 
 # === Files ===

@@ -5,6 +5,7 @@ import logging
 import math
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,25 +87,35 @@ class Seed(keras.callbacks.Callback):
 
 
 class Validate(keras.callbacks.Callback):
-    """Scores the model after each epoch and keeps the weights of the best epochs.
+    """Scores the model after each epoch and keeps the weights of some epochs.
 
     Args:
         network: whose weights are kept.
-        score: gives the metrics of the validation part by name; `nats` is to be small.
+        score: gives the metrics of the validation part by name.
         folder: where weights are kept.
         keep: of how many epochs.
         use_ema: score and keep the optimizer's moving average of the weights.
         writes: whether this process is to keep them.
+        rank: of an epoch, by its number and its metrics; those of the lowest rank are kept.
 
     Attributes:
-        best: `[nats, file name]` of the kept epochs, the best first.
+        best: `[rank, file name]` of the kept epochs, the lowest first.
     """
 
     saved = ("best",)
 
-    def __init__(self, network, score, folder: Path, keep=1, use_ema=False, writes=True):
+    def __init__(
+        self,
+        network,
+        score: Callable[[], dict[str, float]],
+        folder: Path,
+        keep: int = 1,
+        use_ema: bool = False,
+        writes: bool = True,
+        rank: Callable[[int, dict[str, float]], float] = lambda epoch, scores: scores["nats"],
+    ):
         super().__init__()
-        self.network, self.score, self.folder = network, score, folder
+        self.network, self.score, self.folder, self.rank = network, score, folder, rank
         self.keep, self.use_ema, self.writes = keep, use_ema, writes
         self.best: list[list] = []
 
@@ -117,7 +128,7 @@ class Validate(keras.callbacks.Callback):
         with moving_average(self.model, self.use_ema):
             scores = self.score()
             logs.update({f"val_{name}": value for name, value in scores.items()})
-            entry = [scores["nats"], f"epoch_{epoch + 1:05d}.h5"]
+            entry = [self.rank(epoch, scores), f"epoch_{epoch + 1:05d}.h5"]
             self.best = sorted([*self.best, entry])[: self.keep]
             if entry in self.best and self.writes:
                 arrays = checkpoints.values(self.network.weights)
@@ -125,11 +136,11 @@ class Validate(keras.callbacks.Callback):
 
     @property
     def files(self) -> list[Path]:
-        """The kept weights, the best first."""
+        """The kept weights, those of the lowest rank first."""
         return [self.folder / name for _, name in self.best]
 
     def drop_others(self) -> None:
-        """Removes the files of weights that are no longer among the best."""
+        """Removes the files of weights that are no longer to be kept."""
         for path in set(self.folder.glob("*.h5")) - set(self.files):
             path.unlink()
 
@@ -214,15 +225,25 @@ class History(keras.callbacks.Callback):
 def chosen(options: Any) -> list[keras.callbacks.Callback]:
     """The callbacks that a recipe asks for by early stopping and by the schedule `plateau`."""
     callbacks: list[keras.callbacks.Callback] = []
+    watched = {
+        "monitor": f"val_{options.monitor}",
+        "mode": "max" if options.monitor == "bleu" else "min",
+    }
     if options.early_stopping is not None:
-        patience = options.early_stopping
-        callbacks.append(EarlyStopping(monitor="val_nats", mode="min", patience=patience))
+        callbacks.append(EarlyStopping(**watched, patience=options.early_stopping))
     if options.schedule.name == "plateau":
         factor, patience = options.schedule.factor, options.schedule.patience
-        callbacks.append(
-            ReduceLROnPlateau(monitor="val_nats", mode="min", factor=factor, patience=patience)
-        )
+        callbacks.append(ReduceLROnPlateau(**watched, factor=factor, patience=patience))
     return callbacks
+
+
+def ranking(options: Any) -> Callable[[int, dict[str, float]], float]:
+    """Which epochs a recipe asks to keep, for `Validate`: the best ones, or the last ones."""
+    if options.keep_last:
+        return lambda epoch, scores: -epoch
+    if options.monitor == "bleu":
+        return lambda epoch, scores: -scores["bleu"]
+    return lambda epoch, scores: scores["nats"]
 
 
 class Samples(keras.callbacks.Callback):

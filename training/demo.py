@@ -29,7 +29,7 @@ def main() -> None:
     train("translator", "--recipe demo_translation")
     say(f"The pretrained {PRETRAINED} writes names; the model just trained writes")
     for name in (PRETRAINED, RUNS / "lstm/preset"):
-        run(f"training/generate.py {name} --number 3 --seed 0")
+        run(f"training/generate.py --preset {name} --number 3 --seed 0")
     for name, preset in {
         "lstm": RUNS / "lstm/preset",
         "translator": RUNS / "translator/preset",

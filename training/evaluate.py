@@ -1,25 +1,28 @@
-"""Scores a language model: python training/evaluate.py PRESET_OR_RUN [options]
+"""Scores a model: python training/evaluate.py PRESET_OR_RUN [options]
 
 Every token of the part counts once, each <eos> too, given what the model can know of the tokens
 before it: over one long text a state of fixed size is carried through the whole of it, a model
-without one sees overlapping windows, and each of many short texts is by itself.
+without one sees overlapping windows, and each of many short texts is by itself. Translations are
+scored by BLEU and chrF as well, whole texts against those that people wrote, and with --plot by
+the length of the source.
 """
 
 import math
 import sys
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
 import zoo
-from training import environment, inputs
+from training import environment, inputs, translation
 from training.data.pipelines import Planner
-from training.recipe import Texts
+from training.recipe import Texts, UserError
 from zoo import presets
+from zoo.decoding import Options as Decoding
 
 Scores = dict[str, float]
 
@@ -123,6 +126,16 @@ class Options:
     """Dynamic evaluation: go on learning from what has been scored, at this learning rate."""
     dtype: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Keras's dtype policy."""
+    lowercase: bool = False
+    """Take upper and lower case for equal in BLEU and chrF."""
+    plot: Path | None = None
+    """A PNG to draw in it BLEU by the length of the source."""
+    output: Path | None = None
+    """A file to write the translations to, one a line."""
+    decoding: tyro.conf.OmitArgPrefixes[Decoding] = field(
+        default_factory=lambda: Decoding(max_tokens=translation.MAX_TOKENS)
+    )
+    """How translations are found."""
 
 
 def exact(data: inputs.Inputs, part: str, network, window: int, rows=None, stride=None) -> Planner:
@@ -142,7 +155,7 @@ def main() -> None:
     if recipe.is_file():  # the defaults are what the model was trained on
         saved = tomllib.loads(recipe.read_text(encoding="utf-8"))
         saved = {name: tuple(x) if isinstance(x, list) else x for name, x in saved.items()}
-        texts = {field.name: saved[field.name] for field in fields(Texts) if field.name in saved}
+        texts = {f.name: saved[f.name] for f in fields(Texts) if f.name in saved}
         default = Options(model=tyro.MISSING, texts=Texts(**texts), window=saved["window"])
     options = tyro.cli(Options, default=default, description=__doc__)
     corpus = inputs.read(options.texts)
@@ -150,9 +163,9 @@ def main() -> None:
     environment.configure(dtype=options.dtype)
 
     task = zoo.load(options.model)
-    source = getattr(task.preprocessor, "source_tokenizer", None)
-    tokenizer = task.preprocessor.tokenizer.tokenizer
-    data = inputs.Inputs(corpus, tokenizer, source.tokenizer if source else tokenizer)
+    if (corpus.kind == "pairs") != bool(task.source_tokenizer):
+        raise UserError(f"{options.model} does not read what {corpus.name} has: name other --data")
+    data = inputs.Inputs(corpus, task.tokenizer, task.source_tokenizer)
     planner = exact(
         data,
         options.part,
@@ -168,9 +181,28 @@ def main() -> None:
         f"{options.model} on the {options.part} part of {corpus.name} (split {corpus.split}, "
         f"sha256 {corpus.hash[:12]})"
     )
-    print(f"{planner.targets_per_pass} tokens of {tokenizer}, each <eos> counted")
+    print(f"{planner.targets_per_pass} tokens of {task.tokenizer}, each <eos> counted")
     for name, value in scores.items():
         print(f"{name:<19} {value:.4f}")
+    if corpus.kind == "pairs":
+        score_translations(task, getattr(corpus, options.part), options)
+
+
+def score_translations(task, pairs: list[tuple[str, str]], options: Options) -> None:
+    """Translates the sources, prints the scores, and writes the files that were asked for."""
+    sources, references = ([pair[side] for pair in pairs] for side in (0, 1))
+    results = translation.translate(task, sources, options.decoding)
+    outputs = [result.text for result in results]
+    quality = translation.quality(outputs, references, options.lowercase)
+    print(f"{'BLEU':<19} {quality.bleu:.2f}  {quality.signature}")
+    print(f"{'chrF':<19} {quality.chrf:.2f}  {quality.chrf_signature}")
+    if options.output:
+        options.output.write_text("".join(f"{text}\n" for text in outputs), encoding="utf-8")
+    if options.plot:
+        bands = translation.by_length(sources, outputs, references, options.lowercase)
+        for band in bands:
+            print(f"{band.first:>3} to {band.last:>3} words, {band.count:>5}: BLEU {band.bleu:.2f}")
+        translation.draw_by_length(bands, options.plot, options.model)
 
 
 if __name__ == "__main__":

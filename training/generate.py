@@ -1,58 +1,50 @@
-"""Writes texts with a language model: python training/generate.py PRESET [options]"""
+"""Writes texts with a language model: python training/generate.py --preset NAME "Once upon a"."""
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, field, replace
 
 import tyro
 
 import zoo
-from training import environment
-from zoo import decoding
+from training import command_line
+from training.recipe import UserError
+from zoo.decoding import Options, Request
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Writes texts with a language model, one line each where the texts have one line."""
+@dataclass(frozen=True, kw_only=True)
+class Arguments(command_line.Writing):
+    """Writes texts with a language model; those given, or nothing, are what they begin with.
 
-    preset: Annotated[str, tyro.conf.Positional]
-    """Name of a pretrained model, or a preset directory."""
-    prompt: str = ""
-    """What the texts begin with."""
+    python training/generate.py --preset lstm_names ma jo --number 3 --seed 0
+    """
+
     number: int = 1
-    """How many texts."""
-    max_tokens: int = 100
-    """The most tokens of a text."""
-    temperature: float = 1.0
-    """0 takes the most probable token each time."""
-    top_k: int | None = None
-    """Draw from so many of the most probable tokens only."""
-    top_p: float | None = None
-    """Draw from the most probable tokens that have this probability together."""
-    seed: int | None = None
-    """Of the first text; each next one has the next number."""
+    """How many texts of each beginning."""
+    decoding: tyro.conf.OmitArgPrefixes[Options] = field(
+        default_factory=lambda: Options(temperature=1.0)
+    )
 
 
-def main() -> None:
-    arguments = tyro.cli(Arguments, description=Arguments.__doc__)
-    environment.prepare()
-    environment.configure()
-    options = [
-        decoding.Options(
-            max_tokens=arguments.max_tokens,
-            temperature=arguments.temperature,
-            top_k=arguments.top_k,
-            top_p=arguments.top_p,
-            seed=None if arguments.seed is None else arguments.seed + i,
-        )
-        for i in range(arguments.number)
-    ]
+def main(arguments: Arguments) -> None:
+    """Prints the texts."""
+    beginnings = command_line.read_texts(arguments)
+    if not beginnings and arguments.file is None:
+        beginnings = [""]
     model = zoo.load(arguments.preset)
-    tokenizer = model.preprocessor.tokenizer.tokenizer
-    requests = [decoding.Request.of(tokenizer, arguments.prompt, options=o) for o in options]
-    for result in decoding.generate(model, tokenizer, requests):
-        print(arguments.prompt + result.text)
+    if model.source_tokenizer:
+        raise UserError(f"{arguments.preset} translates: use training/translate.py")
+    prompts = [text for text in beginnings for _ in range(arguments.number)]
+    requests = [
+        Request.of(model.tokenizer, prompt, options=_numbered(arguments.decoding, i))
+        for i, prompt in enumerate(prompts)
+    ]
+    results = command_line.write(model, requests, arguments.batch_size)
+    command_line.show(prompt + result.text for prompt, result in zip(prompts, results))
+
+
+def _numbered(options: Options, i: int) -> Options:
+    """A seed of its own for each text: those that follow the one given."""
+    return options if options.seed is None else replace(options, seed=options.seed + i)
 
 
 if __name__ == "__main__":
-    with environment.one_line_errors():
-        main()
+    command_line.run(main, Arguments)

@@ -30,7 +30,7 @@ class Inputs:
     Attributes:
         corpus: the texts.
         tokenizer: of the texts, or of a translation's target.
-        source_tokenizer: of a translation's source; otherwise None.
+        source_tokenizer: of a translation's source, which may be `tokenizer`; otherwise None.
     """
 
     corpus: Corpus
@@ -197,22 +197,27 @@ def load(options: Data) -> Inputs:
                 f"--{given[0].replace('_', '-')} is for {' or '.join(kinds)}, and {corpus.name} "
                 f"is {corpus.kind}: leave it out"
             )
-    texts, source_tokenizer = corpus.train, None
+    mode, size = options.tokenizer, options.vocabulary_size
     try:
-        if corpus.kind == "pairs":
-            sources, texts = ([pair[side] for pair in corpus.train] for side in (0, 1))
-            size = options.source_vocabulary_size or options.vocabulary_size
-            source_tokenizer = tokenizers.train(options.tokenizer, sources, size)
-        tokenizer = tokenizers.train(options.tokenizer, texts, options.vocabulary_size)
+        if corpus.kind != "pairs":
+            return Inputs(corpus, tokenizers.train(mode, corpus.train, size))
+        sources, targets = ([pair[side] for pair in corpus.train] for side in (0, 1))
+        if options.joint_vocabulary:
+            if options.source_vocabulary_size:
+                raise ValueError("--joint-vocabulary leaves nothing for --source-vocabulary-size")
+            tokenizer = tokenizers.train(mode, [*sources, *targets], size)
+            return Inputs(corpus, tokenizer, tokenizer)
+        source_size = options.source_vocabulary_size or size
+        source_tokenizer = tokenizers.train(mode, sources, source_size)
+        return Inputs(corpus, tokenizers.train(mode, targets, size), source_tokenizer)
     except ValueError as error:
         raise UserError(str(error)) from None
-    return Inputs(corpus, tokenizer, source_tokenizer)
 
 
 _ONLY_FOR = {
     ("stream",): ("crops",),
     ("lines", "pairs"): ("batch_tokens", "max_length"),
-    ("pairs",): ("source_vocabulary_size",),
+    ("pairs",): ("source_vocabulary_size", "joint_vocabulary"),
 }
 
 
@@ -221,8 +226,12 @@ def read(options: Texts) -> Corpus:
     if options.train:
         if options.split:
             raise UserError("--train and --split contradict each other: leave one out")
+        if options.target or options.size:
+            raise UserError(
+                "--target and --size go with --data: name both files of pairs in --train"
+            )
         return load_files(options.train, options.valid, options.test, options.kind or "stream")
     if options.valid or options.test:
         raise UserError("--valid and --test need --train beside them")
-    fractions = options.fractions
-    return load_corpus(options.data, split=options.split, kind=options.kind, fractions=fractions)
+    names = ("target", "split", "kind", "size", "fractions")
+    return load_corpus(options.data, **{name: getattr(options, name) for name in names})

@@ -30,7 +30,8 @@ def make(options: Any, data: Inputs):
         given, read = ("pairs of texts", "single texts")[:: 1 if source else -1]
         raise UserError(f"the data has {given}, and {options.architecture} reads {read}")
     sizes = {"vocabulary_size": data.tokenizer.vocabulary_size}
-    if source:
+    joint = source is data.tokenizer
+    if source and not joint:
         sizes["source_vocabulary_size"] = source.vocabulary_size
     try:
         network = cls(**sizes, **arguments)
@@ -41,7 +42,7 @@ def make(options: Any, data: Inputs):
     tokenizer = PresetTokenizer(data.tokenizer)
     if not source:
         return CausalLM(backbone, CausalLMPreprocessor(tokenizer))
-    reader = PresetTokenizer(source)
+    reader = None if joint else PresetTokenizer(source)
     return Seq2SeqLM(backbone, Seq2SeqLMPreprocessor(tokenizer, source_tokenizer=reader))
 
 

@@ -55,16 +55,21 @@ class Texts:
 
     data: str = "python_reference"
     """A data set's name, or a text file, a .gz of one, or a folder of them."""
+    target: str | None = None
+    """A file with the translation of each line of --data."""
     train: tuple[str, ...] = ()
-    """Files to train on, instead of --data."""
+    """Files to train on, instead of --data; pairs are in one or in two, sources and targets."""
     valid: tuple[str, ...] = ()
     """Files to validate on, with --train."""
     test: tuple[str, ...] = ()
     """Files to test on, with --train."""
     split: str | None = None
     """Which split of a data set that has several; None for its first."""
-    kind: Literal["stream", "lines"] | None = None
-    """Whether a user's text is one long text or a text a line; None for one long text."""
+    size: int | None = bounded(None, 1)
+    """Training sentences of a data set that is generated; None for as many as it says."""
+    kind: Literal["stream", "lines", "pairs"] | None = None
+    """Whether a user's text is one long text, a text a line, or in each line a text, a tab and its
+    translation; None for one long text."""
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
     """Shares of a user's text to train, validate and test on."""
 
@@ -79,6 +84,8 @@ class Data(Texts):
     """The most tokens, special ones included; None for all."""
     source_vocabulary_size: int | None = bounded(None, 3)
     """The same for the source of a translation; None for as many as the target may have."""
+    joint_vocabulary: bool = False
+    """One vocabulary for the source and the target of a translation, taken from both."""
     batch_size: int = bounded(32, 1)
     """Rows a step."""
     batch_tokens: int | None = bounded(None, 1)
@@ -160,10 +167,16 @@ class Options:
     schedule: Schedule = field(default_factory=Schedule)
     label_smoothing: float = bounded(0.0, 0, 1)
     """Share of the target's probability that is spread over the vocabulary in training."""
+    monitor: Literal["nats", "bleu"] = "nats"
+    """What an epoch is judged by; bleu: of greedy translations of the validation part."""
+    bleu_sentences: int = bounded(1000, 1)
+    """The most sentences that it is of."""
     early_stopping: int | None = bounded(None, 0)
     """Stop after so many epochs without a better validation."""
     keep: int = bounded(1, 1)
     """How many of the best epochs' weights to keep."""
+    keep_last: bool = False
+    """Keep those of the last epochs instead."""
     average: bool = False
     """Save the mean of the kept weights instead of the best."""
     dtype: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"

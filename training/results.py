@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,35 @@ COLUMNS = (
 """Of every row. `nats` is the mean negative log-likelihood of a token, each `<eos>` counted, of the
 saved weights, as training/evaluate.py finds it; `seconds` are those of the training alone."""
 
+OF_TRANSLATIONS = (
+    *(f"{part}_{metric}" for part in PARTS for metric in ("bleu", "chrf")),
+    "signature",
+)
+"""What a row of a translation model has besides, of greedy decoding; the signature is that which
+sacrebleu gives the BLEU."""
+
 
 def show(scores: dict[str, float]) -> str:
     """Scores in a line."""
-    return (
+    said = (
         f"{scores['nats']:.4f} nats a token, perplexity {scores['perplexity']:.2f}, "
         f"{scores['bits_per_character']:.3f} bits a character, "
         f"top-1 {scores['top_1']:.1%}, top-5 {scores['top_5']:.1%}"
     )
+    names = {"BLEU": "bleu", "chrF": "chrf"}
+    return said + "".join(
+        f", {name} {scores[key]:.2f}" for name, key in names.items() if key in scores
+    )
 
 
-def check(path: Path) -> None:
-    """Raises `UserError` for a file that no row can be added to, since it has other columns."""
-    header = ",".join(COLUMNS)
+def columns(translates: bool) -> tuple[str, ...]:
+    """Of a row; a model that translates has more."""
+    return (*COLUMNS, *OF_TRANSLATIONS) if translates else COLUMNS
+
+
+def check(path: Path, columns: Sequence[str]) -> None:
+    """Raises `UserError` for a file that no such row can be added to, since it has others."""
+    header = ",".join(columns)
     if path.exists() and path.open(encoding="utf-8").readline().rstrip("\n") != header:
         raise UserError(f"{path} has other columns than a row of results: name another file")
 
@@ -44,9 +61,10 @@ def append(path: Path, row: dict[str, Any]) -> None:
         UserError: the file has other columns.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    check(path)
+    names = columns(translates="signature" in row)
+    check(path, names)
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, names, lineterminator="\n")
     if not path.exists():
         writer.writeheader()
     writer.writerow({name: _rounded(value) for name, value in row.items()})

@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> None:
     environment.prepare(options.deterministic)
     data = inputs.load(options.text)
     if options.results:
-        results.check(options.results)
+        results.check(options.results, results.columns(data.corpus.kind == "pairs"))
     directory = RunDirectory(options)
     with directory.claimed():
         directory.start_log()
@@ -77,7 +77,7 @@ def fit(task, options: Any, data: inputs.Inputs, directory: RunDirectory) -> tup
     """Fits a model by gradient descent."""
     import keras
 
-    from training import callbacks, carried, losses, networks, optimizers, schedules
+    from training import callbacks, carried, losses, networks, optimizers, schedules, translation
     from training.checkpoints import Checkpoint
     from training.evaluate import scorer
 
@@ -100,15 +100,24 @@ def fit(task, options: Any, data: inputs.Inputs, directory: RunDirectory) -> tup
     )
     model.optimizer.build(model.trainable_variables)
 
+    if options.monitor == "bleu" and data.corpus.kind != "pairs":
+        raise UserError(f"--monitor bleu is for translations, and {data.corpus.name} has none")
     use_ema = options.optimizer.ema_momentum is not None
     validation = data.held_out("valid", carries, text.batch_size, text.window)
+    score = scorer(backbone, validation, data.characters("valid"))
+    pairs = data.corpus.valid[: options.bleu_sentences]
+
+    def score_translations():
+        return {**score(), "bleu": translation.score(task, pairs).bleu}
+
     validate = callbacks.Validate(
         backbone.network,
-        scorer(backbone, validation, data.characters("valid")),
+        score_translations if options.monitor == "bleu" else score,
         directory.best,
         options.keep,
         use_ema,
         directory.writes,
+        callbacks.ranking(options),
     )
     tokens_per_step = planner.targets_per_pass / planner.steps_per_pass
     history = callbacks.History(directory.history, tokens_per_step, directory.writes)
@@ -150,7 +159,7 @@ def finish(
     options: Any, data: inputs.Inputs, directory: RunDirectory, best: list, rows: list
 ) -> None:
     """Saves the best weights, or their mean, as a preset, scores that, and notes the results."""
-    from training import checkpoints, networks
+    from training import checkpoints, networks, translation
     from training.evaluate import exact, scorer
     from zoo import presets
 
@@ -160,10 +169,14 @@ def finish(
     checkpoints.assign(task.backbone.network.weights, arrays)
     presets.save(task, directory.preset)
     shutil.copy(directory.recipe, directory.preset)
-    scores = {}
+    scores: dict[str, Any] = {}
     for part in [part for part in ("valid", "test") if getattr(data.corpus, part)] or ["train"]:
         planner = exact(data, part, task.backbone.network, options.text.window)
         found = scorer(task.backbone, planner, data.characters(part))()
+        if data.corpus.kind == "pairs":
+            quality = translation.score(task, getattr(data.corpus, part))
+            found |= {"bleu": quality.bleu, "chrf": quality.chrf}
+            scores["signature"] = quality.signature
         log.info("%s: %s (%s)", part, results.show(found), data.tokenizer)
         scores |= {f"{part}_{name}": value for name, value in found.items()}
     if rows:

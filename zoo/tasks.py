@@ -101,6 +101,16 @@ class _Generator(contract.Decodable):
     # === The same as `zoo.bundle.Bundle`: a state of NumPy arrays, one step at a time ===
 
     @property
+    def tokenizer(self):
+        """The `zoo.tokenizers.Tokenizer` of the text."""
+        return self.preprocessor.tokenizer.tokenizer
+
+    @property
+    def source_tokenizer(self):
+        """That of the source, which may be the same; `None` for a language model."""
+        return None
+
+    @property
     def state_spec(self):
         """The leaves of the state."""
         return self.backbone.network.state_spec
@@ -114,13 +124,16 @@ class _Generator(contract.Decodable):
         return self.state_spec.initial(source_ids_or_batch, capacity=0)
 
     def read(self, token_ids, state):
-        # Compiled functions are made for one shape: time and capacity go up in powers of two.
-        time = token_ids.shape[1]
+        # Compiled functions are made for one shape: rows, time and capacity go up in powers of two.
+        rows, time = token_ids.shape
         padded = np.pad(token_ids, [(0, 0), (0, _power_of_two(time) - time)])
         used = int(state["cursor"].max(initial=0)) if "cursor" in state else 0
-        state = contract.widen(self.state_spec, state, _power_of_two(used + time))
+        state = contract.widen(self.state_spec, state, _power_of_two(max(used + time, 8)))
+        if (more := _power_of_two(rows)) > rows:  # the first row stands for those that are missing
+            filled = np.arange(more) * (np.arange(more) < rows)
+            padded, state = padded[filled], contract.take(state, filled)
         logits, state = self._call.predict_on_batch({"token_ids": padded, "state": state})
-        return logits[:, :time], state
+        return logits[:rows, :time], contract.take(state, slice(rows))
 
     @functools.cached_property
     def _call(self):
@@ -171,6 +184,11 @@ class Seq2SeqLM(_Generator, keras_hub.models.Seq2SeqLM):
 
     backbone_cls = EncoderDecoderBackbone
     preprocessor_cls = Seq2SeqLMPreprocessor
+
+    @property
+    def source_tokenizer(self):
+        source = self.preprocessor.source_tokenizer
+        return source.tokenizer if source else self.tokenizer
 
     def _first_state(self, inputs, token_ids, capacity):
         state = super()._first_state(inputs, token_ids, capacity)

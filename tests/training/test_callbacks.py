@@ -48,6 +48,36 @@ def test_the_best_weights_are_kept(tmp_path):
     assert sorted((tmp_path / "best").iterdir()) == sorted(validate.files)
 
 
+def test_a_recipe_says_which_epochs_are_kept():
+    from training.recipe import Options
+
+    worse, better = {"nats": 1.0, "bleu": 20.0}, {"nats": 2.0, "bleu": 30.0}
+    for options, expected in (
+        (Options(), [1.0, 2.0]),
+        (Options(monitor="bleu"), [-20.0, -30.0]),
+        (Options(monitor="bleu", keep_last=True), [0, -1]),
+    ):
+        rank = callbacks.ranking(options)
+        assert [rank(epoch, scores) for epoch, scores in enumerate((worse, better))] == expected
+
+
+def test_early_stopping_on_bleu(tmp_path):
+    """Three epochs: the second has the best BLEU, whatever its likelihood, the third no better."""
+    from training.recipe import Options
+
+    given = iter([(1.0, 10.0), (2.0, 20.0), (0.5, 15.0), (0.1, 5.0)])
+    options, made = Options(monitor="bleu", early_stopping=1), model()
+
+    def score():
+        nats, bleu = next(given)
+        return {**scores(nats), "bleu": bleu}
+
+    validate = callbacks.Validate(made, score, tmp_path, rank=callbacks.ranking(options))
+    made.fit(X, X, epochs=9, callbacks=[validate, *callbacks.chosen(options)], verbose=0)
+    assert [name for _, name in validate.best] == ["epoch_00002.h5"]
+    assert next(given) == (0.1, 5.0)
+
+
 def test_the_moving_average_is_what_is_scored_and_kept(tmp_path):
     """With momentum 1/2 the average is 1/2 after the first step, then (1/2 + 3/4) / 2."""
     made, seen = model(use_ema=True, ema_momentum=0.5), []

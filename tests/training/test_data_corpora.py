@@ -1,21 +1,23 @@
 """Data sets by name, and a user's own text: parts, duplicates, line ends, encodings, errors."""
 
 import gzip
-import itertools
+import io
 import os
 import random
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from training.data import splits, toy_translation
+from training.data import corpora, splits
 from training.data.corpora import DATASETS, describe, lines, list_corpora, load_corpus, load_files
-from training.data.download import DataError
+from training.data.download import DataError, File, unpack
 from training.data.splits import PARTS
-from training.data.toy_translation import ADJECTIVES, NOUNS, PLACES, VERBS, Phrase, Sentence
 
 NEEDED = {
+    "fra-eng": "fra-eng.zip",
+    "multi30k": "train.en.gz",
     "names": "names.txt",
     "tinyshakespeare": "input.txt",
     "verne": "the_mysterious_island.txt",
@@ -166,94 +168,105 @@ def test_a_hash_is_of_the_texts_and_their_parts():
     corpus = load_corpus("python_reference")
     assert corpus.hash == load_corpus("python_reference").hash
     assert re.fullmatch(r"[0-9a-f]{64}", corpus.hash)
-    moved = load_corpus("toy_translation")
+    moved = load_corpus("grammar_en_fr", size=10)
     before = moved.hash
     moved.valid.append(moved.test.pop())
     assert moved.hash != before
 
 
-# === The toy translations ===
+# === Pairs ===
 
 
-def test_toy_translation_holds_combinations_back():
-    corpus = load_corpus("toy_translation")
-    assert sizes(corpus) == {"train": 8000, "valid": 500, "test": 500}
-    sentences = [pair for part in PARTS for pair in getattr(corpus, part)]
-    assert len({english for english, _ in sentences}) == 9000
+@pytest.mark.parametrize("split", describe("multi30k")["splits"])
+def test_multi30k_is_its_files_side_by_side(split):
+    corpus = real("multi30k", split=split)
+    assert sizes(corpus) == describe("multi30k")["splits"][split]["counts"]
+    first = {
+        "de": "Zwei junge weiße Männer sind im Freien in der Nähe vieler Büsche.",
+        "en": "Two young, White males are outside near many bushes.",
+        "fr": "Deux jeunes hommes blancs sont dehors près de buissons.",
+    }
+    source, target = split.split("-")[:2]
+    assert corpus.train[0] == (first[source], first[target])
 
-    nouns = {form for noun in toy_translation.NOUNS for form in noun[:2]}
-    adjectives = {adjective.english for adjective in toy_translation.ADJECTIVES}
-    singular = {noun.english_plural: noun.english for noun in toy_translation.NOUNS}
 
-    def combinations(pair):
-        words = pair[0].rstrip(".").split()
-        found = itertools.pairwise(words)
-        return {(a, singular.get(n, n)) for a, n in found if a in adjectives and n in nouns}
+def test_tatoeba_is_split_by_english_sentence():
+    corpus, counts = real("fra-eng"), describe("fra-eng")["counts"]
+    assert sum(sizes(corpus).values()) == counts["lines"]
+    sources = [{source for source, _ in getattr(corpus, part)} for part in PARTS]
+    assert sum(map(len, sources)) == len(set.union(*sources)) == counts["distinct_sources"]
+    shares = [len(part) / counts["distinct_sources"] for part in sources]
+    assert shares == pytest.approx([0.9, 0.05, 0.05], abs=1e-4)
+    assert corpus.train[0] == ("Go.", "Va !")
 
-    shown = set().union(*map(combinations, corpus.train))
-    for part in (corpus.valid, corpus.test):
-        assert all(combinations(pair) - shown for pair in part)
-    # Each word of the held-out parts is one that training shows.
-    for side in (0, 1):
-        words = {
-            part: {w for p in getattr(corpus, part) for w in p[side].split()} for part in PARTS
-        }
-        assert not (words["valid"] | words["test"]) - words["train"]
+
+def test_only_the_files_of_a_split_are_fetched(monkeypatch):
+    asked = []
+
+    def fetch(dataset, file):
+        asked.append(file.name)
+        return gzip.compress(b"a\n")
+
+    monkeypatch.setattr(corpora, "fetch", fetch)
+    corpus = load_corpus("multi30k", split="en-fr")
+    assert corpus.train == corpus.test == [("a", "a")]
+    assert sorted(asked) == sorted(
+        f"{part}.{language}.gz"
+        for part in ("train", "val", "test_2016_flickr")
+        for language in ("en", "fr")
+    )
+
+
+def test_the_member_of_a_zip_is_read():
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("__MACOSX/._a.txt", "no")
+        archive.writestr("a/a.txt", "yes")
+    file = File("a.zip", "", 0, "", member="a/a.txt")
+    assert unpack(content.getvalue(), file) == b"yes"
+    assert unpack(b"yes", File("a.txt", "", 0, "")) == b"yes"
+
+
+def test_pairs_of_a_user_are_two_files_or_one_with_tabs(tmp_path):
+    pairs = [(f"source {i % 60}", f"target {i}") for i in range(100)]
+    (tmp_path / "a.en").write_text("".join(f"{source}\n" for source, _ in pairs))
+    (tmp_path / "a.fr").write_text("".join(f"{target}\n" for _, target in pairs))
+    # A third column, as Tatoeba's collections have it, and blank lines are left out.
+    (tmp_path / "a.tsv").write_text("".join(f"{s}\t{t}\tCC BY\n\n" for s, t in pairs))
+    two = load_corpus(tmp_path / "a.en", target=tmp_path / "a.fr")
+    one = load_corpus(tmp_path / "a.tsv", kind="pairs")
+    assert two.kind == one.kind == "pairs"
+    assert two.hash == one.hash
+    assert sorted(two.train + two.valid + two.test) == sorted(pairs)
+    sources = [{source for source, _ in getattr(two, part)} for part in PARTS]
+    assert [len(part) for part in sources] == [48, 6, 6]
+    assert len(set.union(*sources)) == 60
+
+
+def test_pairs_in_parts(tmp_path):
+    (tmp_path / "train.en").write_text("a\nb\n\nd\n")
+    (tmp_path / "train.fr").write_text("A\n\n\nD\n")
+    (tmp_path / "valid.tsv").write_text("e\tE\n")
+    train = [tmp_path / "train.en", tmp_path / "train.fr"]
+    corpus = load_files(train, [tmp_path / "valid.tsv"], kind="pairs")
+    assert corpus.train == [("a", "A"), ("d", "D")]  # what has no translation is left out
+    assert (corpus.valid, corpus.test) == ([("e", "E")], [])
 
 
 @pytest.mark.parametrize(
-    ("english", "french"),
+    ("files", "words"),
     [
-        ("the old man", "le vieil homme"),
-        ("the old cat", "le vieux chat"),
-        ("the tree", "l'arbre"),
-        ("my star", "mon étoile"),
-        ("my old star", "ma vieille étoile"),
-        ("this man", "cet homme"),
-        ("this other man", "cet autre homme"),
-        ("an island", "une île"),
-        ("some beautiful birds", "de beaux oiseaux"),
-        ("some other horses", "d'autres chevaux"),
-        ("some strange horses", "des chevaux étranges"),
-        ("these quiet queens", "ces reines tranquilles"),
-        ("the happy child", "l'enfant heureux"),
+        ({"a.en": "a\nb\n", "a.fr": "A\n"}, "have 2 and 1 lines"),
+        ({"a.tsv": "a\tA\nb B\n"}, "a.tsv, line 2: no tab"),
+        ({"a": "a\tA\n", "b": "b\tB\n", "c": "c\tC\n"}, "in one file or in two, not in 3"),
     ],
 )
-def test_toy_phrases(english, french):
-    cat = Phrase("the", NOUNS[0], None, plural=False)
-    phrases = (
-        Phrase(determiner, noun, adjective, plural)
-        for determiner in ("the", "a", "this", "my")
-        for noun in NOUNS
-        for adjective in (None, *ADJECTIVES)
-        for plural in (False, True)
-    )
-    sentences = [Sentence(phrase, VERBS[0], cat, negated=False, place=None) for phrase in phrases]
-    translations = {
-        toy_translation.english(s).partition(" see")[0]: toy_translation.french(s).partition(
-            " voi"
-        )[0]
-        for s in sentences
-    }
-    assert translations[english] == french
-
-
-def test_toy_sentences_by_hand():
-    man, trees = Phrase("a", NOUNS[4], ADJECTIVES[2], False), Phrase("a", NOUNS[6], None, True)
-    sentence = Sentence("I", VERBS[3], trees, negated=True, place=PLACES[2])
-    assert toy_translation.english(sentence) == "I do not like any trees behind the church."
-    assert toy_translation.french(sentence) == "je n'aime pas d'arbres derrière l'église."
-    sentence = Sentence(man, VERBS[5], trees, negated=False, place=None)
-    assert toy_translation.english(sentence) == "an old man awaits some trees."
-    assert toy_translation.french(sentence) == "un vieil homme attend des arbres."
-
-
-def test_toy_sentences_are_deterministic_and_elide():
-    assert toy_translation.parts((50, 5, 5)) == toy_translation.parts((50, 5, 5))
-    assert toy_translation.parts((50, 5, 5), seed=1) != toy_translation.parts((50, 5, 5))
-    for _, french in load_corpus("toy_translation").train:
-        assert not re.search(r"\b(le|la|je|ne|de|ce|ma) [aeiouéêîh](?!auts)", french), french
-        assert not re.search(r"[ln]'[^aeiouéêîh]", french), french
+def test_pairs_that_are_none(tmp_path, files, words):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=words) as caught:
+        load_files([tmp_path / name for name in files], kind="pairs")
+    assert "\n" not in str(caught.value)
 
 
 # === A user's own text ===
@@ -368,10 +381,14 @@ def test_an_empty_folder_and_an_empty_archive(tmp_path):
             "no split 'best'; it has reference, makemore, distinct",
         ),
         ({"data": "names", "kind": "lines"}, "leave out kind=lines"),
-        ({"split": "reference"}, "a split can be named for names"),
+        ({"data": "names", "size": 5}, "leave out size=5"),
+        ({"size": 5}, "has the size it has"),
+        ({"data": "fra-eng", "target": "a.fr"}, "leave out target=a.fr"),
+        ({"target": "a.fr", "kind": "lines"}, "of the kind pairs, not lines"),
+        ({"split": "reference"}, "a split can be named for fra-eng"),
         ({"fractions": (0.5, 0.6, 0.1)}, "three fractions that sum to 1"),
         ({"fractions": (1.2, -0.1, -0.1)}, "three fractions that sum to 1"),
-        ({"kind": "pairs"}, "of the kind stream or lines, not pairs"),
+        ({"kind": "pairs"}, "line 1: no tab between"),
     ],
 )
 def test_options_that_do_not_fit(tmp_path, options, words):

@@ -32,10 +32,11 @@ def test_recipe_trains(name, tmp_path):
     ]
     arguments += ["--batch-size", "4", "--window", "8", "--samples", "1", "--sample-length", "6"]
     kind = describe(saved["data"])["kind"]
-    if kind != "pairs":  # those are embedded, and the others may have to be downloaded
-        (tmp_path / "text.txt").write_text(TEXT)
-        data = ["--data", str(tmp_path / "text.txt"), "--split", "None", "--kind", kind]
-        arguments += [*data, "--vocabulary-size", "None"]
+    text = "".join(f"{line}\t{line}\n" for line in TEXT.splitlines()) if kind == "pairs" else TEXT
+    (tmp_path / "text.txt").write_text(text)
+    data = ["--data", str(tmp_path / "text.txt"), "--split", "None", "--kind", kind]
+    arguments += [*data, "--size", "None", "--vocabulary-size", "None", "--max-length", "None"]
+    arguments += ["--batch-tokens", "None", "--tokenizer", "characters"]
     run.main(arguments)
     (row,) = csv.DictReader((tmp_path / name / "results.csv").open())
     assert row["architecture"] == saved["model"]["architecture"]

@@ -127,7 +127,9 @@ def test_an_early_stop_is_an_end(tiny, tmp_path, capsys):
     [
         (["--data", "nowhere.txt"], "no data named nowhere.txt"),
         (["--recipe", "lstm_python_referense"], "perhaps you meant lstm_python_reference"),
-        (["--data", "toy_translation"], "the data has pairs of texts"),
+        (["--data", "grammar_en_fr", "--size", "9"], "the data has pairs of texts"),
+        (["--monitor", "bleu"], "--monitor bleu is for translations"),
+        (["--joint-vocabulary", "--size", "9"], "leave out size=9"),
         (["--tokenizer", "byte_pairs"], "vocabulary_size"),
         (["--valid", "a.txt"], "--train"),
         (["--train", "a.txt", "--split", "reference"], "--train and --split contradict"),
@@ -139,6 +141,7 @@ def test_an_early_stop_is_an_end(tiny, tmp_path, capsys):
         (["--results", __file__], "has other columns"),
         (["--runs", "/dev/null"], "cannot make /dev/null"),
         (["--model.dropout", "7"], "model: "),
+        (["--train", "a.txt", "--target", "b.txt"], "--target and --size go with --data"),
         (["--optimizer.momentum", "0.5"], "optimizer adam: "),
     ],
 )
@@ -172,6 +175,62 @@ def test_a_mistake_does_not_take_the_directory(tiny):
     with pytest.raises(UserError, match="optimizer adam"):
         run.main([*tiny, "--name", "f", "--optimizer.momentum", "0.5"])
     run.main([*tiny, "--name", "f", "--epochs", "1"])
+
+
+# === Translations ===
+
+
+@pytest.fixture
+def translator(tmp_path):
+    """Arguments for a translator of letters to upper case, from a pair of files."""
+    words = [f"{a}{b}{c}" for a in "abc" for b in "abcd" for c in "abcde"]
+    (tmp_path / "a.txt").write_text("".join(f"{word}\n" for word in words))
+    (tmp_path / "b.txt").write_text("".join(f"{word.upper()}\n" for word in words))
+    (tmp_path / "t.toml").write_text(TINY.replace('"lstm"', '"sutskever"'))
+    data = ["--data", str(tmp_path / "a.txt"), "--target", str(tmp_path / "b.txt")]
+    recipe = ["--recipe", str(tmp_path / "t.toml"), "--runs", str(tmp_path / "runs"), "--name", "t"]
+    return [*recipe, *data, "--samples", "0", "--buckets", "1", "--joint-vocabulary"]
+
+
+def test_a_translator_is_judged_by_its_bleu(translator, tmp_path):
+    """Which falls where the likelihood may rise, so that the training stops."""
+    import zoo
+    from training import inputs, translation
+
+    run.main([*translator, "--monitor", "bleu", "--bleu-sentences", "5", "--early-stopping", "2"])
+    folder = tmp_path / "runs" / "t"
+    history = list(csv.DictReader((folder / "history.csv").open()))
+    (row,) = csv.DictReader((folder / "results.csv").open())
+    assert all(0 <= float(epoch["val_bleu"]) <= 100 for epoch in history)
+    assert row["signature"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+    assert float(row["test_chrf"]) >= 0
+    assert row["train_bleu"] == ""
+    # What is saved gives the scores that are noted, of the epoch with the best of them.
+    task = zoo.load(folder)
+    assert task.source_tokenizer is task.tokenizer
+    pairs = inputs.read(recipe.parse(translator).text).valid
+    found = translation.score(task, pairs[:5]).bleu
+    assert found == pytest.approx(max(float(epoch["val_bleu"]) for epoch in history), abs=1e-4)
+    assert translation.score(task, pairs).bleu == pytest.approx(float(row["valid_bleu"]), abs=1e-4)
+
+
+def test_the_last_checkpoints_are_averaged(translator, tmp_path):
+    """As Vaswani et al. do, whatever their validation."""
+    import numpy as np
+
+    import zoo
+    from training import checkpoints
+
+    arguments = [*translator, "--epochs", "4", "--keep", "2", "--keep-last", "--average"]
+    run.main([*arguments, "--optimizer.learning-rate", "0.1"])
+    folder = tmp_path / "runs" / "t"
+    files = sorted(path.name for path in (folder / "best").glob("*.h5"))
+    assert files == ["epoch_00003.h5", "epoch_00004.h5"]
+    arrays = [checkpoints.read(folder / "best" / name)[0] for name in files]
+    network = zoo.load(folder).backbone.network
+    for name, weight in checkpoints.values(network.weights).items():
+        mean = (arrays[0][name].astype("float64") + arrays[1][name]) / 2
+        np.testing.assert_allclose(weight, mean, atol=1e-6)
 
 
 def test_rows_longer_than_a_model_reads_are_a_mistake(tiny, tmp_path):

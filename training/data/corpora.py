@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from training.data import python_reference, splits, toy_translation
-from training.data.download import DataError, File, fetch, read_file
+from training.data import grammar_en_fr, python_reference, splits
+from training.data.download import DataError, File, fetch, read_file, unpack
 from training.data.splits import PARTS, Parts
 
 DATASETS = Path(__file__).parents[2] / "datasets"
 
 Kind = Literal["stream", "lines", "pairs"]
+Texts = dict[str, str]  # by the name of the file or topic
 
 # Data sets that need no file: what gives their documents, or the parts themselves.
-_EMBEDDED: dict[str, Callable[[], dict]] = {
+_EMBEDDED: dict[str, Callable[..., dict]] = {
     "python_reference": python_reference.documents,
-    "toy_translation": toy_translation.parts,
+    "grammar_en_fr": grammar_en_fr.parts,
 }
 
 
@@ -71,8 +72,10 @@ def describe(name: str) -> dict[str, Any]:
 def load_corpus(
     data: str | Path,
     *,
+    target: str | Path | None = None,
     split: str | None = None,
     kind: Kind | None = None,
+    size: int | None = None,
     fractions: Sequence[float] = (0.8, 0.1, 0.1),
     seed: int = 42,
 ) -> Corpus:
@@ -82,10 +85,14 @@ def load_corpus(
         data: a name of `list_corpora()`; else a text file, a `.gz` of one, or a folder, of which
             every file is read whose name does not begin with a dot, in the order of their paths.
             A file named like a data set is given as `"./name"`, or as a `Path`.
+        target: a file whose lines are the translations of those of `data`.
         split: which split of a data set that has several; by default its first.
         kind: what the user's text is: `"stream"` (the default): each file is one long text, whose
             last parts, from a line end on, are held out; `"lines"`: each line that is not blank
-            is a document, held out at random with all lines equal to it.
+            is a document, held out at random with all lines equal to it; `"pairs"`: a source and
+            its translation in each line, a tab between them (what follows another tab is left
+            out), held out with all translations of the same source.
+        size: how much of a data set that is generated there is to be for training.
         fractions: of the user's text for training, validation and test; they sum to 1.
         seed: of the choice of the lines held out.
 
@@ -96,19 +103,28 @@ def load_corpus(
     if isinstance(data, str) and name in list_corpora():
         if kind is not None:
             raise DataError(f"{name} says itself what kind of text it is: leave out kind={kind}")
-        return _load_dataset(name, split)
+        if target is not None:
+            raise DataError(f"{name} has its translations, if any: leave out target={target}")
+        return _load_dataset(name, split, size)
     if split is not None:
         raise DataError(f"a split can be named for {', '.join(list_corpora())} only, not {name}")
+    if size is not None:
+        raise DataError(f"{name} has the size it has: leave out size={size}")
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise DataError(f"three fractions that sum to 1 are wanted, not {list(fractions)}")
+    paths = [Path(data)]
+    if target is not None:
+        if kind not in (None, "pairs"):
+            raise DataError(f"with a target the text is of the kind pairs, not {kind}")
+        kind, paths = "pairs", [Path(data), Path(target)]
     kind = kind or "stream"
-    documents = _read_documents([Path(data)], kind)
+    documents = _read_documents(paths, kind)
     cuts = fractions[0], 1 - fractions[2]
-    if kind == "lines":
-        parts = splits.together(documents, cuts, seed)
-    else:
+    if kind == "stream":
         one_line = not any("\n" in text.removesuffix("\n") for text in documents)
         parts = splits.consecutive(documents, cuts, boundary="" if one_line else "\n")
+    else:
+        parts = splits.together(documents, cuts, seed)
     return _corpus(name, kind, parts, split=f"fractions {' '.join(map(str, fractions))}")
 
 
@@ -119,6 +135,8 @@ def load_files(
     kind: Kind = "stream",
 ) -> Corpus:
     """A user's own text that is in parts already: files, `.gz` or folders for each part.
+
+    For `"pairs"` that is one tab-separated file, or a file of sources and one of translations.
 
     Raises:
         DataError: a file is missing, empty or not UTF-8.
@@ -157,7 +175,7 @@ def _corpus(name: str, kind: Kind, parts: Parts, **about: str) -> Corpus:
     return Corpus(name, kind, parts["train"], parts["valid"], parts["test"], **about)
 
 
-def _load_dataset(name: str, split: str | None) -> Corpus:
+def _load_dataset(name: str, split: str | None, size: int | None) -> Corpus:
     about = describe(name)
     split = split or next(iter(about["splits"]))
     if split not in about["splits"]:
@@ -165,38 +183,43 @@ def _load_dataset(name: str, split: str | None) -> Corpus:
     options = dict(about["splits"][split])
     options.pop("counts", None)
     method = options.pop("method")
+    if size is not None and method != "given":
+        raise DataError(f"{name} has the size it has: leave out size={size}")
     if method == "numbers":
         options = {part: DATASETS / name / file for part, file in options.items()}
-    if about.get("embedded"):
-        texts = _EMBEDDED[name]()
-    else:
-        texts = {file["name"]: _text(name, File(**file), about) for file in about["files"]}
     if method == "given":
-        parts: Parts = texts
+        parts: Parts = _EMBEDDED[name](size=size, **options)
     elif method == "files":
-        parts = {part: [texts[file] for file in options.get(part, [])] for part in PARTS}
+        texts = _texts(name, about, {file for files in options.values() for file in files})
+        parts = {}
+        for part in PARTS:
+            named = {file: texts[file] for file in options.get(part, [])}
+            parts[part] = _documents(named, about["kind"]) if named else []
     else:
-        documents = _documents(texts.values(), about["kind"])
-        parts = getattr(splits, method)(documents, **options)
+        texts = _EMBEDDED[name]() if about.get("embedded") else _texts(name, about)
+        parts = getattr(splits, method)(_documents(texts, about["kind"]), **options)
     licence, attribution = about["licence"], about["attribution"]
     return _corpus(
         name, about["kind"], parts, split=split, licence=licence, attribution=attribution
     )
 
 
-def _text(dataset: str, file: File, about: dict[str, Any]) -> str:
-    text = decode_text(fetch(dataset, file), file.name, file.encoding)
-    if about.get("strip") == "gutenberg":
-        text = text[text.index("\n", text.index("\n*** START OF") + 1) : text.index("\n*** END OF")]
-        text = text.strip("\n") + "\n"
-    return text
+def _texts(dataset: str, about: dict[str, Any], wanted: Iterable[str] | None = None) -> Texts:
+    """The texts of the files of a data set, or of those wanted."""
+    files = [File(**entry) for entry in about["files"]]
+    texts = {}
+    for file in files if wanted is None else [file for file in files if file.name in wanted]:
+        text = decode_text(unpack(fetch(dataset, file), file), file.name, file.encoding)
+        if about.get("strip") == "gutenberg":
+            start, end = text.index("\n*** START OF"), text.index("\n*** END OF")
+            text = text[text.index("\n", start + 1) : end].strip("\n") + "\n"
+        texts[file.name] = text
+    return texts
 
 
-def _read_documents(paths: Sequence[Path], kind: Kind) -> list[str]:
-    if kind not in ("stream", "lines"):
-        raise DataError(f"a user's text is of the kind stream or lines, not {kind}")
+def _read_documents(paths: Sequence[Path], kind: Kind) -> list:
     files = [file for path in paths for file in _files(path)]
-    documents = _documents((decode_text(read_file(file), file) for file in files), kind)
+    documents = _documents({str(file): decode_text(read_file(file), file) for file in files}, kind)
     if not documents:
         raise DataError(f"there is no text in {', '.join(map(str, paths))}")
     return documents
@@ -216,7 +239,34 @@ def _files(path: Path) -> list[Path]:
     )
 
 
-def _documents(texts: Iterable[str], kind: Kind) -> list[str]:
+def _documents(texts: Texts, kind: Kind) -> list:
+    """The documents in some files, the blank ones left out."""
     if kind == "stream":
-        return [text for text in texts if text.strip()]
-    return [line for text in texts for line in lines(text) if line.strip()]
+        return [text for text in texts.values() if text.strip()]
+    if kind == "pairs":
+        return [pair for pair in _pairs(texts) if pair[0].strip() and pair[1].strip()]
+    return [line for text in texts.values() for line in lines(text) if line.strip()]
+
+
+def _pairs(texts: Texts) -> list[tuple[str, str]]:
+    """A file of sources and one of their translations, or one file with a tab in each line."""
+    if len(texts) == 2:
+        sources, targets = map(lines, texts.values())
+        if len(sources) != len(targets):
+            raise DataError(
+                f"{' and '.join(texts)} are to have a translation for each line, and have "
+                f"{len(sources)} and {len(targets)} lines"
+            )
+        return list(zip(sources, targets))
+    if len(texts) > 2:
+        raise DataError(f"pairs are in one file or in two, not in {len(texts)}")
+    pairs = []
+    for name, text in texts.items():
+        for number, line in enumerate(lines(text), 1):
+            if not line.strip():
+                continue
+            if "\t" not in line:
+                raise DataError(f"{name}, line {number}: no tab between a text and its translation")
+            source, target = line.split("\t")[:2]
+            pairs.append((source, target))
+    return pairs

@@ -7,9 +7,11 @@ into the cache otherwise. Nothing stands under its final name there before its S
 
 import gzip
 import hashlib
+import io
 import os
 import urllib.error
 import urllib.request
+import zipfile
 import zlib
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -38,6 +40,7 @@ class File:
         bytes: its size.
         sha256: its checksum, in hexadecimal digits.
         encoding: of its text.
+        member: the one file of a .zip that is wanted.
     """
 
     name: str
@@ -45,6 +48,7 @@ class File:
     bytes: int
     sha256: str
     encoding: str = "utf-8"
+    member: str = ""
 
 
 def cache_directory() -> Path:
@@ -91,6 +95,15 @@ def fetch(dataset: str, file: File) -> bytes:
         raise DataError(
             f"cannot write to the cache: {error}; free space or set XDG_CACHE_HOME"
         ) from None
+
+
+def unpack(content: bytes, file: File) -> bytes:
+    """What is in a .gz, or the wanted member of a .zip; the content itself of any other file."""
+    if file.name.endswith(".gz"):
+        return gzip.decompress(content)
+    if file.name.endswith(".zip"):
+        return zipfile.ZipFile(io.BytesIO(content)).read(file.member)
+    return content
 
 
 def read_file(path: str | os.PathLike) -> bytes:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 PARTS = ("train", "valid", "test")
 
-Parts = dict[str, list[str]]
+Parts = dict[str, list]
+"""The documents of each part: texts, or pairs of a source and its translation."""
 
 
 def shuffle(
@@ -27,14 +28,16 @@ def shuffle(
     return _parts(documents[:first], documents[first:second], documents[second:])
 
 
-def together(documents: Sequence[str], cuts: Sequence[float], seed: int) -> Parts:
-    """As `shuffle`, but equal documents are all kept, in one part, and stay in their order."""
+def together(documents: Sequence, cuts: Sequence[float], seed: int) -> Parts:
+    """As `shuffle`, but equal documents, or pairs with one source, are all kept, in one part, and
+    all stay in their order."""
+    keys = [document if isinstance(document, str) else document[0] for document in documents]
     part_of = {
-        document: part
-        for part, members in shuffle(documents, cuts, seed, distinct=True).items()
-        for document in members
+        key: part
+        for part, members in shuffle(keys, cuts, seed, distinct=True).items()
+        for key in members
     }
-    return {part: [d for d in documents if part_of[d] == part] for part in PARTS}
+    return {part: [d for d, key in zip(documents, keys) if part_of[key] == part] for part in PARTS}
 
 
 def consecutive(documents: Sequence[str], cuts: Sequence[float], boundary: str = "") -> Parts:

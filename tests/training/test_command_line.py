@@ -1,0 +1,217 @@
+"""translate.py, generate.py and evaluate.py as one runs them, on small models with any weights."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+from keras import ops
+
+import zoo
+from training import attention, command_line, evaluate, generate, translate, translation
+from zoo import presets, tokenizers
+from zoo.backbone import Backbone, EncoderDecoderBackbone
+from zoo.decoding import Options
+from zoo.models.lstm import LSTMLanguageModel
+from zoo.models.sutskever import SutskeverEncoderDecoder
+from zoo.models.vaswani import VaswaniEncoderDecoder
+from zoo.preprocessing import CausalLMPreprocessor, PresetTokenizer, Seq2SeqLMPreprocessor
+from zoo.tasks import CausalLM, Seq2SeqLM
+
+PAIRS = [("I love you.", "Je vous aime."), ("I see a cat.", "Je vois un chat."), ("No.", "Non.")]
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory):
+    """The directory of a translator."""
+    source, target = (tokenizers.train_words([pair[side] for pair in PAIRS]) for side in (0, 1))
+    sizes = target.vocabulary_size, source.vocabulary_size
+    network = SutskeverEncoderDecoder(*sizes, units=8, num_layers=1)
+    preprocessor = Seq2SeqLMPreprocessor(
+        PresetTokenizer(target), source_tokenizer=PresetTokenizer(source)
+    )
+    directory = tmp_path_factory.mktemp("translator") / "preset"
+    presets.save(Seq2SeqLM(EncoderDecoderBackbone(network), preprocessor), directory)
+    return str(directory)
+
+
+@pytest.fixture(scope="module")
+def looking(tmp_path_factory):
+    """The directory of a translator with attention, and one vocabulary for both sides."""
+    tokenizer = tokenizers.train("byte_pairs", [text for pair in PAIRS for text in pair], 280)
+    options = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8}
+    network = VaswaniEncoderDecoder(tokenizer.vocabulary_size, **options)
+    preprocessor = Seq2SeqLMPreprocessor(PresetTokenizer(tokenizer))
+    directory = tmp_path_factory.mktemp("looking") / "preset"
+    presets.save(Seq2SeqLM(EncoderDecoderBackbone(network), preprocessor), directory)
+    return str(directory)
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory):
+    """The directory of a language model."""
+    tokenizer = tokenizers.train_characters(["abc"])
+    network = LSTMLanguageModel(tokenizer.vocabulary_size, units=8, num_layers=1)
+    directory = tmp_path_factory.mktemp("writer") / "preset"
+    preprocessor = CausalLMPreprocessor(PresetTokenizer(tokenizer))
+    presets.save(CausalLM(Backbone(network), preprocessor), directory)
+    return str(directory)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a program with arguments and standard input; gives what it writes."""
+
+    def run(program, *arguments, stdin=""):
+        monkeypatch.setattr(sys, "argv", ["program", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        command_line.run(program.main, program.Arguments)
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_texts_a_file_and_standard_input_give_the_same_lines(run, translator, tmp_path):
+    texts = [source for source, _ in PAIRS]
+    given = run(translate, "--preset", translator, *texts)
+    assert len(given.splitlines()) == 3
+    lines = "".join(f"{text}\n" for text in texts)
+    assert run(translate, "--preset", translator, stdin=lines) == given
+    assert run(translate, "--preset", translator, "--file", "-", stdin=lines) == given
+    (tmp_path / "texts").write_text(lines)
+    assert run(translate, "--preset", translator, "--file", str(tmp_path / "texts")) == given
+    one = run(translate, "--preset", translator, "--batch-size", "1", stdin=lines)
+    assert one == given
+    # Greedy, as KerasHub's own.
+    model = zoo.load(translator)
+    model.compile(sampler="greedy")
+    assert given.splitlines()[0].startswith(model.generate(texts[0], max_length=8))
+
+
+def test_the_attention_of_a_translation_is_drawn(run, looking, translator, tmp_path):
+    picture = tmp_path / "attention.png"
+    options = ["--max-tokens", "5", "--attention", str(picture)]
+    given = run(translate, "--preset", looking, "I love you.", *options)
+    assert given == run(translate, "--preset", looking, "I love you.", *options[:2])
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    for preset, texts, said in (
+        (looking, ["a", "b"], "give it one text"),
+        (translator, ["No."], "has no attention"),
+    ):
+        with pytest.raises(SystemExit, match=said):
+            run(translate, "--preset", preset, *texts, *options)
+
+
+def test_attention_between_words_is_that_of_their_tokens(looking):
+    model = zoo.load(looking)
+    (result,) = translation.translate(model, ["I love you."], Options(max_tokens=5))
+    matrix, target, source = attention.between_words(model, "I love you.", result)
+    assert source == ["I", "love", "you", ".", "<eos>"]
+    assert "".join(target) == model.tokenizer.decode(result.token_ids, False).replace(" ", "")
+    np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-5)
+    # The mean over layers and heads of each token, by hand; the last word may have several.
+    ids = [*model.source_tokenizer.encode("I love you."), 1]
+    weights = model.backbone.attention(
+        {
+            "encoder_token_ids": np.array([ids]),
+            "token_ids": np.array([[1, *result.token_ids[:-1]]]),
+        }
+    )
+    layers = [ops.convert_to_numpy(weights[f"layer_{i}/cross"])[0] for i in range(2)]
+    tokens = np.mean(np.concatenate(layers), axis=0)
+    starts, _ = attention.words(model.source_tokenizer, ids)
+    rows, _ = attention.words(model.tokenizer, result.token_ids)
+    ends = [*rows[1:], len(tokens)]
+    for i, (start, end) in enumerate(zip(rows, ends)):
+        for j, (left, right) in enumerate(zip(starts, [*starts[1:], len(ids)])):
+            expected = tokens[start:end, left:right].sum() / (end - start)
+            assert matrix[i, j] == pytest.approx(expected, abs=1e-5)
+
+
+def test_words_of_byte_pairs():
+    texts = ["les petites maisons", "l'été"]
+    tokenizer = tokenizers.train("byte_pairs", texts, 270)
+    ids = [*tokenizer.encode("Les petites maisons, l'été."), 1]
+    starts, found = attention.words(tokenizer, ids)
+    assert found == ["Les", "petites", "maisons", ",", "l", "'", "été", ".", "<eos>"]
+    assert len(ids) > len(starts)
+
+
+def test_a_blank_line_stays_one(run, translator):
+    given = run(translate, "--preset", translator, "--max-tokens", "3", stdin="No.\n\n \nNo.\n")
+    lines = given.split("\n")
+    assert (lines[1:3], lines[4:]) == (["", ""], [""])
+    assert lines[0] == lines[3]
+    assert run(translate, "--preset", translator, stdin="") == ""
+
+
+def test_texts_of_a_language_model_have_seeds_of_their_own(run, writer, tmp_path):
+    options = ["--preset", writer, "--max-tokens", "9"]
+    both = run(generate, *options, "a", "b", "--number", "2", "--seed", "3").splitlines()
+    assert [text[0] for text in both] == ["a", "a", "b", "b"]
+    assert run(generate, *options, "b", "--seed", "5").splitlines() == both[2:3]
+    assert run(generate, *options, "b", "--seed", "6").splitlines() == both[3:]
+    greedy = run(generate, *options, "--temperature", "0", "--number", "2").splitlines()
+    assert len(greedy) == 2
+    assert len(set(greedy)) == 1
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "said"),
+    [
+        (translate, ["--preset", "WRITER", "a"], "does not translate: use training/generate.py"),
+        (generate, ["--preset", "TRANSLATOR"], "translates: use training/translate.py"),
+        (translate, ["--preset", "nothing", "a"], "no preset 'nothing'"),
+        (translate, ["--preset", "WRITER", "--file", "nowhere"], "cannot read nowhere"),
+        (translate, ["--preset", "WRITER", "--file", "x", "a"], "texts or a --file, not both"),
+        (translate, ["--preset", "TRANSLATOR", "--batch-size", "0", "a"], "--batch-size must be"),
+    ],
+)
+def test_a_mistake_is_one_line(run, writer, translator, program, arguments, said):
+    names = {"WRITER": writer, "TRANSLATOR": translator}
+    with pytest.raises(SystemExit) as end:
+        run(program, *[names.get(word, word) for word in arguments])
+    assert said in end.value.code
+    assert end.value.code.startswith("error: ")
+    assert "\n" not in end.value.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--temperature", "-1"], "temperature must be a finite number from 0, not -1.0"),
+        (["--top-kk", "1"], "--top-k"),
+        ([], "--preset"),
+    ],
+)
+def test_a_wrong_option_is_explained(run, capsys, arguments, said):
+    with pytest.raises(SystemExit) as end:
+        run(translate, *(["--preset", "x", *arguments] if arguments else []))
+    assert end.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_help_shows_what_a_decoder_can_do(run, capsys):
+    for program in (translate, generate):
+        with pytest.raises(SystemExit):
+            run(program, "--help")
+        said = capsys.readouterr().out
+        assert "python training/" in said
+        assert all(name in said for name in ("--preset", "--file", "--temperature", "--top-k"))
+
+
+def test_evaluation_of_a_translator(monkeypatch, capsys, translator, tmp_path):
+    (tmp_path / "pairs.tsv").write_text("".join(f"{s}\t{t}\n" for s, t in PAIRS))
+    data = ["--data", str(tmp_path / "pairs.tsv"), "--kind", "pairs", "--part", "train"]
+    data += ["--fractions", "1", "0", "0"]
+    files = ["--plot", str(tmp_path / "bleu.png"), "--output", str(tmp_path / "out.txt")]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", translator, *data, *files, "--lowercase"])
+    evaluate.main()
+    said = capsys.readouterr().out
+    assert "BLEU" in said
+    assert "case:lc|eff:no|tok:13a" in said
+    assert "1 to   5 words,     3: BLEU" in said
+    nats = float(next(line for line in said.splitlines() if line.startswith("nats")).split()[1])
+    assert nats == pytest.approx(np.log(11), rel=0.3)  # hardly more than a guess
+    assert (tmp_path / "bleu.png").read_bytes().startswith(b"\x89PNG")
+    assert len((tmp_path / "out.txt").read_text().splitlines()) == 3

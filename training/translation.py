@@ -1,0 +1,160 @@
+"""Translations of many sentences, and how near they come to those of people."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sacrebleu.metrics import BLEU, CHRF
+
+from training import command_line
+from zoo import decoding
+
+MAX_TOKENS = 512
+"""More than any translation should have; what ends one that does not end is its source's length."""
+
+
+def translate(
+    model,
+    sources: Sequence[str],
+    options: decoding.Options | None = None,
+    batch_size: int = 64,
+) -> list[decoding.Result]:
+    """Translates sentences, greedily where no options say otherwise.
+
+    A translation has at most 16 tokens and twice those of its source. A blank line has no tokens.
+
+    Args:
+        model: a `zoo.tasks.Seq2SeqLM`, or a `zoo.bundle.Bundle` that translates.
+        sources: as people write them.
+        options: of the decoder.
+        batch_size: sentences decoded together.
+
+    Returns:
+        A result a sentence, in their order.
+    """
+    options = options or decoding.Options(max_tokens=MAX_TOKENS)
+    bound = min(options.max_tokens, model.max_length or options.max_tokens)
+    empty = decoding.Result("", (), (), "end")
+    requests = {}
+    for i, source in enumerate(sources):
+        if source.strip():
+            request = decoding.Request.of(
+                model.tokenizer, "", source, options, model.source_tokenizer
+            )
+            most = min(bound, 16 + 2 * len(request.source_ids or ()))
+            requests[i] = replace(request, options=replace(options, max_tokens=most))
+    written = command_line.write(model, list(requests.values()), batch_size)
+    results = dict(zip(requests, written))
+    return [results.get(i, empty) for i in range(len(sources))]
+
+
+# === Scores ===
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How near translations come to their references, by sacrebleu.
+
+    Attributes:
+        bleu: Papineni et al. 2002, from 0 to 100.
+        chrf: chrF2, Popović 2015, from 0 to 100.
+        signature, chrf_signature: what sacrebleu did to count so (Post 2018, W18-6319).
+    """
+
+    bleu: float
+    chrf: float
+    signature: str
+    chrf_signature: str
+
+
+def quality(outputs: Sequence[str], references: Sequence[str], lowercase: bool = False) -> Quality:
+    """Scores texts as people write them, not cut into tokens.
+
+    Args:
+        outputs: translations.
+        references: one of each.
+        lowercase: take upper and lower case for equal.
+    """
+    bleu, chrf = BLEU(lowercase=lowercase), CHRF(lowercase=lowercase)
+    return Quality(
+        bleu.corpus_score(list(outputs), [list(references)]).score,
+        chrf.corpus_score(list(outputs), [list(references)]).score,
+        str(bleu.get_signature()),
+        str(chrf.get_signature()),
+    )
+
+
+@dataclass(frozen=True)
+class Band:
+    """The BLEU of sources of some lengths.
+
+    Attributes:
+        first, last: words of a source, at least and at most.
+        count: sources.
+        bleu: of all of them together.
+    """
+
+    first: int
+    last: int
+    count: int
+    bleu: float
+
+
+def score(model, pairs: Sequence[tuple[str, str]], lowercase: bool = False) -> Quality:
+    """Scores greedy translations of sources against the texts beside them."""
+    outputs = [result.text for result in translate(model, [source for source, _ in pairs])]
+    return quality(outputs, [reference for _, reference in pairs], lowercase)
+
+
+def by_length(
+    sources: Sequence[str],
+    outputs: Sequence[str],
+    references: Sequence[str],
+    lowercase: bool = False,
+    width: int = 5,
+) -> list[Band]:
+    """BLEU by the length of the source, as in figure 2 of Bahdanau et al. 2015.
+
+    Args:
+        sources: their words are what stands between spaces.
+        outputs, references, lowercase: as for `quality`.
+        width: lengths that are taken together.
+
+    Returns:
+        The bands that have a source, the shortest first.
+    """
+    members: dict[int, list[int]] = {}
+    for i, source in enumerate(sources):
+        members.setdefault((max(1, len(source.split())) - 1) // width, []).append(i)
+    bands = []
+    for number, rows in sorted(members.items()):
+        chosen = [outputs[i] for i in rows], [references[i] for i in rows]
+        bleu = quality(*chosen, lowercase).bleu
+        bands.append(Band(number * width + 1, (number + 1) * width, len(rows), bleu))
+    return bands
+
+
+def draw_by_length(bands: Sequence[Band], path: Path, name: str = "") -> None:
+    """Draws the BLEU of each band, and how many sources it has, as PNG."""
+    from matplotlib.figure import Figure  # not pyplot, which looks for a screen
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    middles = [(band.first + band.last) / 2 for band in bands]
+    axes.plot(middles, [band.bleu for band in bands], "o-", label=name or None)
+    for middle, band in zip(middles, bands):
+        axes.annotate(
+            str(band.count),
+            (middle, band.bleu),
+            textcoords="offset points",
+            xytext=(0, 6),
+            ha="center",
+            fontsize=8,
+        )
+    axes.set_xticks(middles, [f"{band.first}-{band.last}" for band in bands])
+    axes.set_ylim(0, 105)
+    axes.set_xlabel("words of the source (beside each point: how many there are)")
+    axes.set_ylabel("BLEU")
+    if name:
+        axes.legend()
+    figure.savefig(path, dpi=120)
