@@ -57,7 +57,7 @@ class ZooService:
         """The k most probable next tokens of a text."""
         bundle = self._bundle(request.model, translates=False)
         asked = [Request.of(bundle.tokenizer, request.text)]
-        ids, log_probs = next_tokens(bundle, bundle.tokenizer, asked, request.k)
+        ids, log_probs = next_tokens(bundle, asked, request.k)
         tokens = [
             NextToken(token_id=i, token=bundle.tokenizer.token(i), probability=p)
             for i, p in zip(ids[0].tolist(), np.exp(log_probs[0]).tolist())
