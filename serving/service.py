@@ -18,6 +18,7 @@ from serving.messages import (
     NextTokenRequest,
     NextTokenResponse,
     TextResponse,
+    TextResult,
     TranslateRequest,
     Usage,
 )
@@ -99,7 +100,8 @@ class ZooService:
             prompt_tokens=sum(len(r.prompt_ids) - 1 + len(r.source_ids or ()) for r in requests),
             completion_tokens=sum(len(result.token_ids) for result in results),
         )
-        return TextResponse(model=model, results=results, usage=usage)
+        texts = [TextResult.model_validate(result) for result in results]
+        return TextResponse(model=model, results=texts, usage=usage)
 
     def _bundle(self, name, translates):
         if name not in self.bundles:

@@ -88,7 +88,7 @@ class NoRepeatedNgrams:
 
     def __init__(self, searches):
         self.end_id = searches[0].end_id
-        self.rows: dict[int, list[int]] = {}
+        self.rows = {}
         for i, search in enumerate(searches):
             if n := search.options.no_repeat_ngram:
                 self.rows.setdefault(n, []).append(i)
