@@ -5,12 +5,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 
-from zoo.decoding import Options, Result
+from zoo.decoding import FinishReason, Options
 
 MAX_TEXTS = 64
 """Texts of one request, which are written together."""
 MAX_TOKENS = 4096
 """Tokens of one text."""
+MAX_BEAMS = 16
+"""Rows of one text."""
 
 
 class _Request(BaseModel):
@@ -27,12 +29,13 @@ _WithOptions: Any = create_model("_WithOptions", __base__=_Request, **_fields)
 
 
 class _TextRequest(_WithOptions):
-    @field_validator("max_tokens")
+    @field_validator("max_tokens", "beam_size")
     @classmethod
-    def _limit(cls, max_tokens):
-        if max_tokens > MAX_TOKENS:
-            raise ValueError(f"must be at most {MAX_TOKENS} here, not {max_tokens}")
-        return max_tokens
+    def _limit(cls, value, info):
+        most = {"max_tokens": MAX_TOKENS, "beam_size": MAX_BEAMS}[info.field_name]
+        if value > most:
+            raise ValueError(f"must be at most {most} here, not {value}")
+        return value
 
     def options(self) -> Options:
         """The decoder's options.
@@ -84,9 +87,22 @@ class Usage(BaseModel):
     completion_tokens: int
 
 
+class TextResult(BaseModel):
+    """A text that is written, as in `zoo.decoding.Result`."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    text: str
+    token_ids: tuple[int, ...]
+    log_probs: tuple[float, ...]
+    finish_reason: FinishReason | None
+    score: float
+    alternatives: tuple["TextResult", ...]
+
+
 class TextResponse(BaseModel):
     """One result a text, in the order of the request."""
 
     model: str
-    results: list[Result]
+    results: list[TextResult]
     usage: Usage

@@ -18,6 +18,7 @@ from serving.messages import (
     NextTokenRequest,
     NextTokenResponse,
     TextResponse,
+    TextResult,
     TranslateRequest,
     Usage,
 )
@@ -57,7 +58,7 @@ class ZooService:
         """The k most probable next tokens of a text."""
         bundle = self._bundle(request.model, translates=False)
         asked = [Request.of(bundle.tokenizer, request.text)]
-        ids, log_probs = next_tokens(bundle, bundle.tokenizer, asked, request.k)
+        ids, log_probs = next_tokens(bundle, asked, request.k)
         tokens = [
             NextToken(token_id=i, token=bundle.tokenizer.token(i), probability=p)
             for i, p in zip(ids[0].tolist(), np.exp(log_probs[0]).tolist())
@@ -99,7 +100,8 @@ class ZooService:
             prompt_tokens=sum(len(r.prompt_ids) - 1 + len(r.source_ids or ()) for r in requests),
             completion_tokens=sum(len(result.token_ids) for result in results),
         )
-        return TextResponse(model=model, results=results, usage=usage)
+        texts = [TextResult.model_validate(result) for result in results]
+        return TextResponse(model=model, results=texts, usage=usage)
 
     def _bundle(self, name, translates):
         if name not in self.bundles:

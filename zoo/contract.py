@@ -170,10 +170,37 @@ def best(logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         `(ids, log_probs)`, `(rows, k)` each: int64 and float32.
     """
-    assert PAD_ID == 0
-    log_probs = log_softmax(logits[:, 1:])
-    order = np.argsort(-log_probs, axis=-1, kind="stable")[:, :k]
-    return order + 1, np.take_along_axis(log_probs, order, axis=-1)
+    log_probs = log_probabilities(logits)
+    order = largest(log_probs[:, PAD_ID + 1 :], k) + PAD_ID + 1
+    return order, np.take_along_axis(log_probs, order, axis=1)
+
+
+def largest(values: np.ndarray, k: int) -> np.ndarray:
+    """The columns of the k largest values of each row, the largest first, the left of two equals.
+
+    Args:
+        values: `(rows, columns)`.
+        k: how many; fewer come back where there are fewer.
+
+    Returns:
+        `(rows, k)` int64.
+    """
+    rows, columns = values.shape
+    k = min(k, columns)
+    if not values.size or not k:
+        return np.empty((rows, k), "int64")
+    least = np.partition(values, columns - k, axis=1)[:, columns - k, None]
+    row, column = np.nonzero(~(values < least))  # the k-th with all its equals
+    order = np.lexsort((-values[row, column], row))  # stable: equals stay in their order
+    first = np.searchsorted(row, np.arange(rows))
+    return column[order[first[:, None] + np.arange(k)]]
+
+
+def log_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Natural log-probabilities of logits `(rows, vocabulary_size)`; padding has none, -inf."""
+    log_probs = np.full_like(logits, -np.inf)
+    log_probs[:, PAD_ID + 1 :] = log_softmax(logits[:, PAD_ID + 1 :])
+    return log_probs
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -210,7 +237,7 @@ class Decodable:
             token_ids: `(batch, time)` int, padded with 0 at the right.
             state: of the rows, from any of these methods.
             rows: take these rows of the state first.
-            want: `"logits"`, or how many of the best next tokens.
+            want: `"logits"`, or how many of the best next tokens; 0 for the state alone.
 
         Returns:
             `(logits, state)`, logits `(batch, time, vocabulary_size)`; or with a number k
@@ -224,6 +251,19 @@ class Decodable:
             return logits, new
         last = np.maximum((token_ids != PAD_ID).sum(axis=1) - 1, 0)
         return best(logits[np.arange(len(last)), last], want), new
+
+    def attention(self, token_ids: np.ndarray, state: State) -> dict[str, np.ndarray]:
+        """What each token looks at, in `read` with the same arguments.
+
+        Args:
+            token_ids: `(batch, time)`.
+            state: of the rows, before any token of theirs.
+
+        Returns:
+            Weights by name, `(batch, heads, time, slots)`: slot i is token i of the call, or, where
+            the name ends in `cross`, token i of the source. Empty where there are none to be had.
+        """
+        return {}
 
     def join(self, states: Sequence[State]) -> State:
         """The rows of several states as one."""

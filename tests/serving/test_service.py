@@ -73,6 +73,7 @@ def test_all_next_tokens_have_probability_one(post, directory):
         {},
         {"max_tokens": 7},
         {"temperature": 0.8, "top_k": 5, "top_p": 0.9, "seed": 3, "stop": ["a", "bc"]},
+        {"beam_size": 3, "n_best": 2, "length_penalty": 0.6, "logit_bias": [[5, 1.0]]},
     ],
 )
 def test_generate_is_the_decoder_over_the_bundle(post, directory, options):
@@ -89,6 +90,9 @@ def test_generate_is_the_decoder_over_the_bundle(post, directory, options):
         assert tuple(got["token_ids"]) == result.token_ids
         assert np.allclose(got["log_probs"], result.log_probs)
         assert got["finish_reason"] == result.finish_reason
+        assert math.isclose(got["score"], result.score)
+        others = [other["text"] for other in got["alternatives"]]
+        assert others == [other.text for other in result.alternatives]
     written = sum(len(result.token_ids) for result in expected)
     assert answer.json()["usage"] == {"prompt_tokens": 5, "completion_tokens": written}
 
@@ -126,6 +130,9 @@ def test_translate(post, directory):
         ("generate", {"model": "letters", "max_tokens": 10**9}, 400, "max_tokens"),
         ("generate", {"model": "letters", "temperature": 1, "top_p": 1.3}, 400, "top_p"),
         ("generate", {"model": "letters", "top_k": 3}, 400, "top_k"),
+        ("generate", {"model": "letters", "beam_size": 10**9}, 400, "beam_size"),
+        ("generate", {"model": "letters", "prefix": "a" * 101}, 400, "prefix"),
+        ("generate", {"model": "letters", "suppress_ids": [10**30]}, 400, "suppress_ids"),
         ("generate", {"model": "letters", "seed": -1}, 400, "seed"),
         ("next_token", {"model": "letters", "k": 0}, 400, "k"),
     ],

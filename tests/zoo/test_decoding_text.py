@@ -1,15 +1,14 @@
-"""Characters from tokens, stop strings, and options."""
+"""Characters from tokens as they come, and stop strings."""
 
+import copy
 import itertools
-import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.decoding import InvalidOption, Options
-from zoo.decoding.text import Detokenizer, StopStrings
-from zoo.tokenizers import train_byte_pairs, train_characters, train_words
+from zoo.decoding.text import Characters, StopStrings
+from zoo.tokenizers import Detokenizer, train_byte_pairs, train_characters, train_words
 
 FAMILY = "e\u0301 👩‍👩‍👧 漢字\n"
 BYTES = train_byte_pairs(["ab"], 262)
@@ -19,7 +18,9 @@ BYTES = train_byte_pairs(["ab"], 262)
 
 
 def written(tokenizer, prompt_ids, ids):
-    detokenizer = Detokenizer(tokenizer, prompt_ids)
+    detokenizer = Detokenizer(tokenizer)
+    for token_id in prompt_ids:
+        detokenizer.push(token_id)
     return [detokenizer.push(i) for i in ids], detokenizer.flush()
 
 
@@ -41,17 +42,51 @@ def test_a_character_that_the_prompt_began():
     assert "".join(pieces) + rest == "漢b"
 
 
-@pytest.mark.parametrize(
-    "tokenizer",
-    [BYTES, train_characters([FAMILY]), train_words(['a "b" (c) d.'])],
-)
+MODES = [
+    BYTES,
+    train_byte_pairs(["aé漢👩 " * 3], 270),
+    train_characters([FAMILY]),
+    train_words(['a "b" (c) d.']),
+    train_words(["a b c"], mode="whitespace"),
+]
+
+
+@pytest.mark.parametrize("tokenizer", MODES)
 @given(data=st.data())
 def test_pieces_make_the_text(tokenizer, data):
-    ids = data.draw(st.lists(st.integers(1, tokenizer.vocabulary_size - 1)))
-    cut = data.draw(st.integers(0, len(ids)))
-    pieces, rest = written(tokenizer, ids[:cut], ids[cut:])
-    prompt = tokenizer.decode(ids[:cut]).rstrip("�")
-    assert prompt + "".join(pieces) + rest == tokenizer.decode(ids)
+    ids = data.draw(st.lists(st.integers(0, tokenizer.vocabulary_size - 1)))
+    pieces, rest = written(tokenizer, [], ids)
+    assert "".join(pieces) + rest == tokenizer.decode(ids)
+
+
+@given(
+    st.lists(st.sampled_from([0xC3, 0xA9, 0xE6, 0xBC, 0xF0, 0x9F, 0x91, 0xED, 0xA0, 0x61, 0xFF]))
+)
+def test_bytes_are_replaced_as_by_the_library(values):
+    alphabet = {BYTES.token(i): i for i in range(3, 259)}
+    # The character that stands for a byte in the vocabulary, taken from a text that has it.
+    of_byte = {0x61: "a", 0xC3: "Ã", 0xA9: "©", 0xE6: "æ", 0xBC: "¼", 0xF0: "ð", 0x9F: "Ł"}
+    of_byte |= {0x91: "ĳ", 0xED: "í", 0xA0: "ł", 0xFF: "ÿ"}
+    ids = [alphabet[of_byte[value]] for value in values]
+    pieces, rest = written(BYTES, [], ids)
+    assert "".join(pieces) + rest == BYTES.decode(ids) == bytes(values).decode("utf-8", "replace")
+
+
+def test_a_copy_goes_on_alone():
+    tokenizer = train_words(['a "b" c'])
+    quote, a, b = (tokenizer.id(token) for token in '"ab')
+    one = Detokenizer(tokenizer)
+    assert [one.push(i) for i in (a, quote)] == ["a", ' "']
+    other = copy.copy(one)
+    assert [one.push(i) for i in (b, quote, a)] == ["b", '"', " a"]
+    assert [other.push(i) for i in (a, b)] == ["a", " b"]
+    held = Characters(BYTES, [], ["xy"])
+    x, y = BYTES.encode("xy")
+    assert held.push(x) == ("", False)
+    again = held.copy()
+    assert held.push(y) == ("", True)
+    assert again.push(x) == ("x", False)
+    assert again.flush() == ("x", False)
 
 
 # === Stop strings ===
@@ -87,39 +122,3 @@ def test_only_what_may_become_a_stop_string_is_held_back():
         ("\n\nb ", False),
         ("", True),
     ]
-
-
-# === Options ===
-
-
-@pytest.mark.parametrize(
-    ("options", "name"),
-    [
-        ({"max_tokens": 0}, "max_tokens"),
-        ({"max_tokens": True}, "max_tokens"),
-        ({"max_tokens": 1.0}, "max_tokens"),
-        ({"temperature": -0.1}, "temperature"),
-        ({"temperature": math.nan}, "temperature"),
-        ({"temperature": math.inf}, "temperature"),
-        ({"temperature": "1"}, "temperature"),
-        ({"temperature": 1, "top_k": 0}, "top_k"),
-        ({"temperature": 1, "top_p": 1.3}, "top_p"),
-        ({"temperature": 1, "top_p": 0}, "top_p"),
-        ({"top_k": 5}, "top_k"),
-        ({"top_p": 0.5}, "top_p"),
-        ({"seed": -1}, "seed"),
-        ({"stop": "."}, "stop"),
-        ({"stop": ("",)}, "stop"),
-    ],
-)
-def test_an_impossible_option_is_named(options, name):
-    with pytest.raises(InvalidOption) as error:
-        Options(**options)
-    assert error.value.name == name
-    assert str(error.value).startswith(f"{name} must be ")
-    assert str(error.value).endswith(f", not {options[name]!r}")
-
-
-def test_options_are_values():
-    assert Options(stop=["a"]) == Options(stop=("a",))
-    assert hash(Options()) == hash(Options())

@@ -1,43 +1,18 @@
 """The loop: one token a row at every step, for any model, any options, any mixture of rows."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from zoo.contract import PAD_ID, Decodable, best, log_softmax
-from zoo.decoding.filters import NoPadding
-from zoo.decoding.options import InvalidOption, Options
-from zoo.decoding.rows import FinishReason, Piece, Request, Row
-from zoo.decoding.strategies import strategy_of
-
-
-@dataclass(frozen=True)
-class Result:
-    """A text that is written.
-
-    Args:
-        text: without the prompt, and without the stop string that ended it.
-        token_ids: every token that was written, `<eos>` and those of a stop string included.
-        log_probs: the natural log-probability of each, as in `Piece`.
-        finish_reason: why it ended.
-    """
-
-    text: str
-    token_ids: tuple[int, ...]
-    log_probs: tuple[float, ...]
-    finish_reason: FinishReason | None
-
-    @classmethod
-    def of(cls, pieces: Sequence[Piece]) -> "Result":
-        """What the pieces of one request add up to."""
-        return cls(
-            "".join(piece.text for piece in pieces),
-            tuple(piece.token_id for piece in pieces),
-            tuple(piece.log_prob for piece in pieces),
-            pieces[-1].finish_reason,
-        )
+from zoo.contract import Decodable
+from zoo.decoding.filters import Filter, filters_of
+from zoo.decoding.history import History
+from zoo.decoding.request import Piece, Request, Result
+from zoo.decoding.scoring import attention, check_length, read_prompts
+from zoo.decoding.search import Continuation, Search
+from zoo.decoding.strategies import Candidates, Strategy, strategy_of
 
 
 def generate(model: Decodable, tokenizer, requests: Sequence[Request]) -> list[Result]:
@@ -52,123 +27,157 @@ def generate(model: Decodable, tokenizer, requests: Sequence[Request]) -> list[R
         One result a request.
 
     Raises:
-        InvalidOption: a text may get longer than the model can read.
+        InvalidOption: a text may get longer than the model can read, or an option does not suit
+            the tokenizer.
     """
-    pieces: list[list[Piece]] = [[] for _ in requests]
-    for piece in stream(model, tokenizer, requests):
-        pieces[piece.request].append(piece)
-    return [Result.of(written) for written in pieces]
+    pieces = stream(model, tokenizer, requests)
+    results = {piece.request: piece.result for piece in pieces if piece.result}
+    return [results[number] for number in range(len(requests))]
 
 
 def stream(model: Decodable, tokenizer, requests: Sequence[Request]) -> Iterator[Piece]:
-    """The same as `generate`, token by token: the pieces of each request in their order."""
+    """The same as `generate`, token by token: the pieces of each request in their order.
+
+    A beam search has nothing to give before its end, when it gives all pieces of the best text.
+    """
     decoder = Decoder(model, tokenizer)
     decoder.add(requests)
-    while decoder.rows:
+    while decoder.searches:
         yield from decoder.step()
 
 
-def next_tokens(
-    model: Decodable, tokenizer, requests: Sequence[Request], k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The k most probable next tokens of each request, or all where there are fewer.
-
-    Returns:
-        `(ids, log_probs)`, `(requests, k)` each, the most probable first.
-    """
-    decoder = Decoder(model, tokenizer)
-    decoder.add([replace(request, options=Options(max_tokens=1)) for request in requests])
-    logits = decoder.read()
-    return best(logits, k)
-
-
 class Decoder:
-    """Rows of one model that are written together; they come and go between two steps.
+    """Requests to one model that are written together; they come and go between two steps.
 
     Args:
         model: a `zoo.bundle.Bundle` or a task of `zoo.tasks`.
         tokenizer: of the texts, from `zoo.tokenizers`.
 
     Attributes:
-        rows: those that are being written.
+        searches: the requests that are being written.
     """
 
     def __init__(self, model: Decodable, tokenizer):
-        self.rows: list[Row] = []
+        self.searches: list[Search] = []
         self._model = model
         self._tokenizer = tokenizer
-        self._state: Any = None
         self._added = 0
+        self._owners: list[Search] = []  # that each row belongs to
+        self._filters: list[Filter] = []
+        self._strategies: list[tuple[Strategy, np.ndarray]] = []  # with the rows of each
+        self._state: Any = None
+        self._taken: np.ndarray | None = None  # the rows of the state that are the rows now
+        self._history = History.of([])
 
-    def add(self, requests: Sequence[Request]) -> None:
+    def add(self, requests: Sequence[Request]) -> list[int]:
         """Reads sources and prompts, each prompt but for its last token: the next step reads it.
 
+        Returns:
+            The numbers of the requests, which their pieces bear.
+
         Raises:
-            InvalidOption: a text may get longer than the model can read.
+            InvalidOption: a text may get longer than the model can read, or an option does not
+                suit the tokenizer.
         """
         if not requests:
-            return
+            return []
         for request in requests:
-            self._check_length(len(request.prompt_ids), request.options.max_tokens)
-        sources = [request.source_ids for request in requests]
-        start = len(requests) if sources[0] is None else _padded(sources)
-        state = self._model.start(start)
-        prompts = _padded([request.prompt_ids[:-1] for request in requests])
-        if prompts.size:
-            _, state = self._model.step(prompts, state, want=0)
-        self._state = self._model.join([self._state, state]) if self.rows else state
-        numbered = enumerate(requests, self._added)
-        new = [Row(number, request, self._tokenizer) for number, request in numbered]
+            check_length(self._model, request, request.options.max_tokens)
+        new = [
+            Search(number, request, self._tokenizer)
+            for number, request in enumerate(requests, self._added)
+        ]
+        state = read_prompts(self._model, requests)
+        history = History.of([request.prompt_ids for request in requests])
+        if self.searches:
+            state = self._model.join([self._settled(), state])
+            history = self._history.join(history)
         self._added += len(new)
-        self._set_rows(self.rows + new)
+        self._state, self._taken, self._history = state, None, history
+        self._set_searches(self.searches + new)
+        return [search.number for search in new]
 
-    def _check_length(self, prompt, max_tokens):
-        limit = self._model.max_length
-        if limit and prompt > limit:
-            raise InvalidOption("prompt", f"{prompt} tokens", f"at most {limit} tokens")
-        # The last token that is written is not read.
-        if limit and prompt + max_tokens - 1 > limit:
-            allowed = f"at most {limit - prompt + 1} after a prompt of {prompt} tokens"
-            raise InvalidOption("max_tokens", max_tokens, allowed)
-
-    def read(self) -> np.ndarray:
-        """Reads the last token of every row: logits of the next one, `(rows, vocabulary_size)`."""
-        last_ids = np.array([[row.last_id] for row in self.rows], "int32")
-        logits, self._state = self._model.step(last_ids, self._state)
-        logits = logits[:, 0]
-        for rule in self._filters:
-            logits = rule(logits)
-        return logits
+    def remove(self, numbers: Container[int]) -> None:
+        """Gives requests up, whatever is written of them."""
+        self._take([i for i, owner in enumerate(self._owners) if owner.number not in numbers])
+        self._set_searches([s for s in self.searches if s.number not in numbers])
 
     def step(self) -> list[Piece]:
-        """Writes one token in every row; a row whose piece says why it ends is gone."""
-        logits = self.read()
-        token_ids = np.empty(len(self.rows), "int64")
-        for strategy, members in self._strategies:
-            token_ids[members] = strategy(logits[members])
-        log_probs = log_softmax(logits)[np.arange(len(self.rows)), token_ids]
+        """Writes one token in every text; a request whose piece has a result is gone."""
+        chosen = self._choose(self._read())
         pieces = [
-            row.append(int(token_id), float(log_prob))
-            for row, token_id, log_prob in zip(self.rows, token_ids, log_probs)
+            self._look_back(search.request, piece)
+            for search in self.searches
+            for piece in search.advance(chosen[search.number])
         ]
-        running = [i for i, piece in enumerate(pieces) if piece.finish_reason is None]
-        if len(running) < len(self.rows):
-            self._state = self._model.trim(self._model.take(self._state, running))
-            self._set_rows([self.rows[i] for i in running])
+        self._take([parent for search in self.searches for parent in search.parents])
+        rows = [row for search in self.searches for row in search.rows]
+        self._history = self._history.append(
+            [row.last_id for row in rows], [row.total for row in rows]
+        )
+        self._set_searches([search for search in self.searches if search.rows])
         return pieces
 
-    def _set_rows(self, rows: list[Row]) -> None:
-        self.rows = rows
-        self._filters = [NoPadding(rows)]
-        members: dict[type, list[int]] = {}
-        for i, row in enumerate(rows):
-            members.setdefault(strategy_of(row), []).append(i)
+    def _read(self) -> Candidates:
+        """Reads the last token of every row, for the tokens that may come next."""
+        wants = [strategy.want for strategy, _ in self._strategies]
+        want = max((k for k in wants if k), default=0)
+        needs_all = bool(self._filters) or None in wants
+        read, self._state = self._model.step(
+            self._history.last(1), self._state, self._taken, "logits" if needs_all else want
+        )
+        self._taken = None
+        if not needs_all:
+            return Candidates.of_best(*read)
+        own = logits = read[:, 0]
+        for rule in self._filters:
+            logits = rule(logits, own, self._history)
+        return Candidates.of_all(own, logits)
+
+    def _choose(self, candidates: Candidates) -> dict[int, list[Continuation]]:
+        """What may continue each request, by its number, the best first."""
+        rows = [row for search in self.searches for row in search.rows]
+        chosen: dict[int, list[Continuation]] = {search.number: [] for search in self.searches}
+        for strategy, members in self._strategies:
+            choice = strategy(candidates.take(members), self._history.totals[members])
+            for parent, *token in zip(members[choice.rows].tolist(), *choice.tokens()):
+                continuation = Continuation(rows[parent], parent, *token)
+                chosen[self._owners[parent].number].append(continuation)
+        return chosen
+
+    def _look_back(self, request: Request, piece: Piece) -> Piece:
+        """The piece, its result with the attention weights that were asked for."""
+        if not piece.result or not request.attention:
+            return piece
+        weights = attention(self._model, request, piece.result.token_ids)
+        return replace(piece, result=replace(piece.result, attention=weights))
+
+    # === The rows of the batch ===
+
+    def _take(self, rows: list[int]) -> None:
+        """The rows are now these of those before; the state follows when it is next needed."""
+        self._history = self._history.take(rows)
+        if rows != list(range(len(self._owners))):
+            self._taken = np.array(rows, "int64") if self._taken is None else self._taken[rows]
+        if len(rows) < len(self._owners):
+            self._state, self._taken = self._model.trim(self._settled()), None
+
+    def _settled(self) -> Any:
+        """The state of the rows as they are."""
+        taken = self._taken
+        return self._state if taken is None else self._model.take(self._state, taken)
+
+    def _set_searches(self, searches: list[Search]) -> None:
+        self.searches = searches
+        owners = [search for search in searches for _ in search.rows]
+        if owners == self._owners:
+            return
+        self._owners = owners
+        self._filters = filters_of(owners)
+        members: dict[type[Strategy], list[int]] = {}
+        for i, owner in enumerate(owners):
+            members.setdefault(strategy_of(owner.options), []).append(i)
         self._strategies = [
-            (strategy([rows[i] for i in group]), group) for strategy, group in members.items()
+            (strategy([owners[i] for i in rows]), np.array(rows))
+            for strategy, rows in members.items()
         ]
-
-
-def _padded(rows):
-    """Lists of ids -> `(batch, time)`, int32, padded at the right."""
-    longest = max(map(len, rows))
-    return np.array([[*row, *[PAD_ID] * (longest - len(row))] for row in rows], "int32")

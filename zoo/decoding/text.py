@@ -1,41 +1,41 @@
-"""Characters from tokens as they come, and where the text ends."""
+"""Characters from tokens as they come, and the strings that end a text."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterable, Sequence
 
-_INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
+from zoo.tokenizers import Detokenizer, Tokenizer
 
 
-class Detokenizer:
-    """The text of a growing list of tokens, one whole character after the other.
-
-    A character may be several tokens: its bytes are held back until all are there.
+class Characters:
+    """The text of a growing list of tokens, up to the first of some strings.
 
     Args:
-        tokenizer: of `zoo.tokenizers`.
+        tokenizer: of the text.
         prompt_ids: what stands before the text, which decides on a space at its beginning.
+        stop: the strings, none of them empty.
     """
 
-    def __init__(self, tokenizer, prompt_ids: Sequence[int]):
-        self._tokenizer = tokenizer
-        self._ids = list(prompt_ids)
-        self._given = len(self._settled())
+    def __init__(self, tokenizer: Tokenizer, prompt_ids: Iterable[int], stop: Sequence[str]):
+        self._detokenizer = Detokenizer(tokenizer)
+        for token_id in prompt_ids:
+            self._detokenizer.push(token_id)
+        self._stop_strings = StopStrings(stop)
 
-    def push(self, token_id: int) -> str:
-        """The characters that this token completes."""
-        self._ids.append(token_id)
-        return self._rest(self._settled())
+    def copy(self) -> "Characters":
+        """The same, to go on with other tokens."""
+        new = copy.copy(self)
+        new._detokenizer = copy.copy(self._detokenizer)
+        new._stop_strings = copy.copy(self._stop_strings)
+        return new
 
-    def flush(self) -> str:
-        """What is left at the end: bytes that make no character, as U+FFFD."""
-        return self._rest(self._tokenizer.decode(self._ids))
+    def push(self, token_id: int) -> tuple[str, bool]:
+        """The characters that are settled by this token, and whether a string has ended them."""
+        return self._stop_strings.push(self._detokenizer.push(token_id))
 
-    def _settled(self):
-        return self._tokenizer.decode(self._ids).rstrip(_INCOMPLETE)
-
-    def _rest(self, text):
-        rest = text[self._given :]
-        self._given = max(self._given, len(text))
-        return rest
+    def flush(self) -> tuple[str, bool]:
+        """What is left at the end, and whether a string has ended it after all."""
+        text, stopped = self._stop_strings.push(self._detokenizer.flush())
+        return (text, True) if stopped else (text + self._stop_strings.flush(), False)
 
 
 class StopStrings:

@@ -18,6 +18,7 @@ so; in the other modes a text cannot name a special token.
 The library's own names for the parts used here: https://huggingface.co/docs/tokenizers/components
 """
 
+from zoo.tokenizers.detokenizer import Detokenizer
 from zoo.tokenizers.tokenizer import EOS_ID, PAD_ID, SPECIAL_TOKENS, UNK_ID, Tokenizer
 from zoo.tokenizers.trainers import (
     MODES,
@@ -33,6 +34,7 @@ __all__ = [
     "PAD_ID",
     "SPECIAL_TOKENS",
     "UNK_ID",
+    "Detokenizer",
     "Tokenizer",
     "train",
     "train_byte_pairs",

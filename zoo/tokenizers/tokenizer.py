@@ -183,13 +183,24 @@ _NO_SPACE_AFTER = re.compile(r"[(\[{‘“«\-]")
 
 
 def _join_words(tokens: Iterable[str]) -> str:
-    """The text of word tokens; a space depends on what stands left of it and on the next token."""
-    text, glued, quote_is_open = "", True, False
+    text, spacing = "", FIRST_WORD
     for token in tokens:
-        closes = token == '"' and quote_is_open
-        opens = token == '"' and not quote_is_open
-        quote_is_open ^= token == '"'
-        glued = glued or closes or bool(_NO_SPACE_BEFORE.fullmatch(token))
-        text += token if glued else " " + token
-        glued = opens or bool(_NO_SPACE_AFTER.fullmatch(token))
+        piece, spacing = next_word(token, spacing)
+        text += piece
     return text
+
+
+Spacing = tuple[bool, bool]
+"""Whether the next word follows without a space, and whether a straight quotation mark is open."""
+
+FIRST_WORD: Spacing = (True, False)
+
+
+def next_word(token: str, spacing: Spacing) -> tuple[str, Spacing]:
+    """A word token with the space before it, where there is one, and what holds for the next."""
+    glued, quote_is_open = spacing
+    is_quote = token == '"'
+    closes, opens = is_quote and quote_is_open, is_quote and not quote_is_open
+    glued = glued or closes or bool(_NO_SPACE_BEFORE.fullmatch(token))
+    glues = opens or bool(_NO_SPACE_AFTER.fullmatch(token))
+    return token if glued else " " + token, (glues, quote_is_open != is_quote)
