@@ -26,7 +26,7 @@ import tyro
 from tqdm import tqdm
 
 VOCABULARY, BATCH = 10_000, 32
-LEARNING_RATE, EPSILON = 1e-3, 1e-10
+LEARNING_RATE, EPSILON = 1e-4, 1e-10
 PARITY_STEPS, TOLERANCE = 20, 1e-3
 BACKENDS = ("jax", "tensorflow", "torch")
 PLAIN = {
