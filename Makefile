@@ -12,7 +12,7 @@ INSTALL = install --disable-pip-version-check $(PIP_ARGS) --constraint constrain
 WORKERS ?= 2
 PYTEST_ARGS = -n $(WORKERS) --dist worksteal --durations=10 --durations-min=5 $(ARGS)
 
-.PHONY: demo test check lint serve clean
+.PHONY: demo test check bench lint serve clean
 
 demo: .venv/demo
 	.venv/bin/python training/demo.py $(ARGS)
@@ -22,6 +22,9 @@ test: .venv/all
 
 check: lint
 	.venv/bin/pytest -m 'not slow' $(PYTEST_ARGS)
+
+bench: .venv/all
+	.venv/bin/python tests/benchmarks/train.py $(ARGS)
 
 lint: .venv/all
 	.venv/bin/ruff check
