@@ -29,13 +29,20 @@ for _name, _value in {
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "TOKENIZERS_PARALLELISM": "false",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "BENTOML_DO_NOT_TRACK": "true",
 }.items():
     os.environ.setdefault(_name, _value)
 
 
 def pytest_configure(config):
-    """Keeps a user's ~/.keras/keras.json out of the tests, and the tests out of ~/.keras."""
+    """Keeps a user's ~/.keras/keras.json out of the tests, and the tests out of ~/.keras.
+
+    What XLA compiles on jax, which is most of the time there, is kept for other processes and the
+    next run in pytest's cache; `--cache-clear` makes it anew.
+    """
+    if hasattr(config, "cache"):  # not with `-p no:cacheprovider`
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("jax")))
     if "PYTEST_XDIST_WORKER" not in os.environ:
         folder = tempfile.TemporaryDirectory(prefix="keras-")
         config.add_cleanup(folder.cleanup)
