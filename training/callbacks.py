@@ -15,8 +15,9 @@ import numpy as np
 from keras import ops
 from tqdm import tqdm
 
-from training import checkpoints, results
+from training import checkpoints, results, translation
 from training.recipe import UserError
+from zoo.decoding import Options
 
 log = logging.getLogger("training")
 
@@ -260,11 +261,16 @@ class Samples(keras.callbacks.Callback):
     def __init__(self, task, prompts: list[str], length: int, seed: int, use_ema: bool):
         super().__init__()
         self.task, self.prompts, self.length, self.use_ema = task, prompts, length, use_ema
-        translates = isinstance(task, keras_hub.models.Seq2SeqLM)
-        random = keras_hub.samplers.RandomSampler(seed=seed)
-        task.compile(sampler=keras_hub.samplers.GreedySampler() if translates else random)
+        task.compile(sampler=keras_hub.samplers.RandomSampler(seed=seed))
 
     def on_epoch_end(self, epoch, logs=None):
         with moving_average(self.model, self.use_ema):
-            for text in self.task.generate(self.prompts, max_length=self.length):
+            for text in self.write():
                 log.info("    %s", text.replace("\n", "\n    "))
+
+    def write(self) -> list[str]:
+        """The texts, one a prompt."""
+        if not self.task.source_tokenizer:
+            return self.task.generate(self.prompts, max_length=self.length)
+        options = Options(max_tokens=self.length)
+        return [r.text for r in translation.translate(self.task, self.prompts, options)]
