@@ -30,3 +30,12 @@ class Dense(keras.layers.Dense):
     def call(self, inputs, training=None):
         x = project(inputs, self.kernel, self.bias)
         return x if self.activation is None else self.activation(x)
+
+
+def tied(x, embedding):
+    """The logits of an output layer whose weights are the embedding's, transposed.
+
+    Press and Wolf, "Using the Output Embedding to Improve Language Models", 2017, arXiv:1608.05859;
+    Vaswani et al. 2017, section 3.4.
+    """
+    return project(x, ops.transpose(ops.cast(embedding.embeddings, x.dtype)))

@@ -15,7 +15,7 @@ from zoo.backbone import Network, lengths
 from zoo.contract import PAD_ID, Leaf, StateSpec
 from zoo.layers import cache
 from zoo.layers.block import NORMS, Block, layer_norm
-from zoo.layers.dense import Dense, project
+from zoo.layers.dense import Dense, tied
 from zoo.layers.positions import sinusoids
 
 POSITIONS = ("learned", "sinusoidal", "relative", "rotary", "alibi")
@@ -148,11 +148,7 @@ class TransformerLanguageModel(Network):
             weights |= {f"layer_{i}/{name}": array for name, array in seen.items()}
         if self.final_norm:
             x = self.final_norm(x)
-        if self.output_dense:
-            logits = self.output_dense(x)
-        else:
-            embeddings = ops.cast(self.token_embedding.embeddings, x.dtype)
-            logits = project(x, ops.transpose(embeddings))
+        logits = self.output_dense(x) if self.output_dense else tied(x, self.token_embedding)
         logits = ops.cast(logits, "float32")
         return (logits, past.state, weights) if attention else (logits, past.state)
 

@@ -11,7 +11,7 @@ from zoo.backbone import EncoderDecoder
 from zoo.contract import StateSpec
 from zoo.layers import cache, memory
 from zoo.layers.block import NORMS, Block, layer_norm
-from zoo.layers.dense import Dense, project
+from zoo.layers.dense import Dense, tied
 from zoo.layers.positions import sinusoids
 
 POSITIONS = ("sinusoidal", "relative")
@@ -154,11 +154,7 @@ class VaswaniEncoderDecoder(EncoderDecoder):
             weights |= {f"layer_{i}/{name}": array for name, array in seen.items()}
         if self.decoder_norm:
             x = self.decoder_norm(x)
-        if self.output_dense:
-            logits = self.output_dense(x)
-        else:
-            embeddings = ops.cast(self.token_embedding.embeddings, x.dtype)
-            logits = project(x, ops.transpose(embeddings))
+        logits = self.output_dense(x) if self.output_dense else tied(x, self.token_embedding)
         logits = ops.cast(logits, "float32")
         return (logits, past.state, weights) if attention else (logits, past.state)
 
