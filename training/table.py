@@ -22,7 +22,7 @@ class Arguments:
     results: Annotated[Path, tyro.conf.Positional]
     """CSV file that runs have added their rows to (`--results`)."""
     picture: Path | None = None
-    """A PNG to draw the scores in, against the number of parameters."""
+    """A PNG to draw the scores in."""
 
 
 def main(arguments: Arguments) -> None:
@@ -47,32 +47,27 @@ def score(row: dict[str, str]) -> float:
 
 
 def draw(rows: list[dict[str, str]], path: Path) -> None:
-    """Draws each architecture's score against its size, one mark a split."""
+    """Draws a line a model, its size beside its name, with one mark a split at its score."""
     from matplotlib.figure import Figure  # not pyplot, which looks for a screen
 
+    models: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        name = f"{row['run'].split('_names')[0]}\n{int(row['parameters']):,} parameters"
+        models.setdefault(name, []).append(row)
+    names = sorted(models, key=lambda name: -min(map(score, models[name])))
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     for split in SPLITS:
-        chosen = [row for row in rows if row["split"] == split]
-        if not chosen:
-            continue
-        axes.plot(
-            [int(row["parameters"]) for row in chosen],
-            [score(row) for row in chosen],
-            "o",
-            label=f"{split} split",
-        )
-        for row in chosen:
-            axes.annotate(
-                row["run"].split("_names")[0],
-                (int(row["parameters"]), score(row)),
-                textcoords="offset points",
-                xytext=(6, 4),
-                fontsize=8,
-            )
-    axes.set_xscale("log")
-    axes.set_xlabel("parameters")
-    axes.set_ylabel("nats a character, <eos> counted")
+        chosen = [
+            (score(row), name) for name in names for row in models[name] if row["split"] == split
+        ]
+        if chosen:
+            scores, at = zip(*chosen)
+            axes.plot(scores, [names.index(name) for name in at], "o", label=f"{split} split")
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_xlabel("nats a character, <eos> counted")
     axes.legend()
     figure.savefig(path, dpi=120)
 
