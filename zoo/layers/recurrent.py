@@ -37,7 +37,7 @@ class _Recurrent(keras.layers.Layer):
         wide = self.num_gates * self.units
         self.kernel = self.add_weight((input_shape[-1], wide), "glorot_uniform", name="kernel")
         self.recurrent_kernel = self.add_weight(
-            (self.units, wide), "orthogonal", name="recurrent_kernel"
+            (self.units, wide), orthogonal(), name="recurrent_kernel"
         )
         self.bias = self.add_weight((wide,), self._bias_initializer, name="bias")
 
@@ -69,6 +69,16 @@ class _Recurrent(keras.layers.Layer):
         return recurrence_of_product(
             self.cell, state, projected, kernel, weights, lengths, training
         )
+
+
+def orthogonal(gain=1.0):
+    """Keras's initializer, in float32 whatever the weight: half precision has no QR decomposition.
+
+    Args:
+        gain: the spectral radius.
+    """
+    initializer = keras.initializers.Orthogonal(gain)
+    return lambda shape, dtype=None: ops.cast(initializer(shape, "float32"), dtype)
 
 
 class LSTM(_Recurrent):

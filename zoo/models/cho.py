@@ -15,7 +15,7 @@ from zoo.layers.dense import Dense
 from zoo.layers.embedding import token_embedding
 from zoo.layers.maxout import MaxoutOutput
 from zoo.layers.recurrence import recurrence
-from zoo.layers.recurrent import GRU
+from zoo.layers.recurrent import GRU, orthogonal
 from zoo.layers.sequence import zeros
 
 ENCODERS = ("gru", "grconv")
@@ -89,7 +89,7 @@ class ChoEncoderDecoder(EncoderDecoder):
 
     def build(self, input_shape):
         shape = (self.units, 3 * self.units)
-        self.recurrent_kernel = self.add_weight(shape, "orthogonal", name="recurrent_kernel")  # U
+        self.recurrent_kernel = self.add_weight(shape, orthogonal(), name="recurrent_kernel")  # U
 
     @property
     def state_spec(self):
@@ -149,8 +149,8 @@ class GatedRecursiveConvolution(keras.layers.Layer):
 
         units = self.units
         self.bottom = weight("bottom", input_shape[-1], units)
-        self.left = weight("left", units, units, keras.initializers.Orthogonal(0.4))
-        self.right = weight("right", units, units, keras.initializers.Orthogonal(0.4))
+        self.left = weight("left", units, units, orthogonal(0.4))
+        self.right = weight("right", units, units, orthogonal(0.4))
         self.bias = self.add_weight((units,), "zeros", name="bias")
         self.left_gate = weight("left_gate", units, 3)
         self.right_gate = weight("right_gate", units, 3)
