@@ -247,3 +247,14 @@ def test_attention_weights_are_given_on_request(model):
     assert set(new) == {leaf.name for leaf in model.spec if leaf.kind in ("carried", "cache")}
     for name, weights in last.items():
         assert_close(ops.convert_to_numpy(weights)[:, :, 0], seen[name][:, :, -1])
+
+
+def test_half_precision_is_roughly_the_same(model):
+    """Built and run in bfloat16; the logits are in full."""
+    config = model.backbone.get_config() | {"dtype": "bfloat16"}
+    rough = type(model.backbone).from_config(config)
+    rough.set_weights([ops.convert_to_numpy(weight) for weight in model.backbone.weights])
+    logits = rough({"token_ids": TOKENS, **model.sources})
+    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
+    # Eight bits, over some layers and steps of weights that are not small.
+    np.testing.assert_allclose(ops.convert_to_numpy(logits), model.logits, atol=0.5)

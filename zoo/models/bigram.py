@@ -59,7 +59,7 @@ class BigramCounts(Network):
         self.log_probabilities.assign(log_probabilities.astype("float32"))
 
     def call(self, token_ids, state=None, padded=True):
-        return ops.take(self.log_probabilities, token_ids, axis=0), {}
+        return ops.cast(ops.take(self.log_probabilities, token_ids, axis=0), "float32"), {}
 
 
 @keras.saving.register_keras_serializable("zoo")
