@@ -17,9 +17,9 @@ def between_words(model, source: str, result: Result) -> tuple[np.ndarray, list[
     sum of what these were given, and looks at the mean of what they looked at.
 
     Args:
-        model: a `zoo.tasks.Seq2SeqLM`.
+        model: a task of `zoo.tasks`, or a `zoo.bundle.Bundle`, for its tokenizers.
         source: the sentence.
-        result: its translation.
+        result: its translation, with the attention that was asked for.
 
     Returns:
         Weights `(target words, source words)`, whose rows sum to 1, and the words of both.
@@ -27,18 +27,12 @@ def between_words(model, source: str, result: Result) -> tuple[np.ndarray, list[
     Raises:
         UserError: the architecture has no attention.
     """
-    from keras import ops
-
-    source_ids = [*model.source_tokenizer.encode(source), EOS_ID]
-    inputs = {
-        "encoder_token_ids": np.array([source_ids], "int32"),
-        "token_ids": np.array([[EOS_ID, *result.token_ids[:-1]]], "int32"),
-    }
-    weights = model.backbone.attention(inputs)
-    cross = [ops.convert_to_numpy(x)[0] for name, x in weights.items() if name.endswith("cross")]
+    weights = result.attention or {}
+    cross = [array for name, array in weights.items() if name.endswith("cross")]
     if not cross:
         raise UserError("this model has no attention to draw: leave out --attention")
-    matrix = np.mean(np.concatenate(cross), axis=0)[:, : len(source_ids)]
+    matrix = np.mean(np.concatenate(cross), axis=0)
+    source_ids = [*model.source_tokenizer.encode(source), EOS_ID]
     columns, source_words = words(model.source_tokenizer, source_ids)
     rows, target_words = words(model.tokenizer, result.token_ids)
     matrix = np.add.reduceat(matrix, columns, axis=1)

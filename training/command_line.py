@@ -31,6 +31,13 @@ class Writing:
     """How many texts are written together."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Decoding(decoding.Options):
+    """How a text is written."""
+
+    beam_size: Annotated[int, tyro.conf.arg(aliases=["--beam"])] = 1
+
+
 def run(main: Callable[[Any], None], arguments: type) -> None:
     """Runs a program: reads its command line as a dataclass, and shows a mistake as one line."""
     with environment.one_line_errors():

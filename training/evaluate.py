@@ -18,11 +18,10 @@ from typing import Literal
 import tyro
 
 import zoo
-from training import environment, inputs, translation
+from training import command_line, environment, inputs, translation
 from training.data.pipelines import Planner
 from training.recipe import Texts, UserError
 from zoo import presets
-from zoo.decoding import Options as Decoding
 
 Scores = dict[str, float]
 
@@ -132,8 +131,8 @@ class Options:
     """A PNG to draw in it BLEU by the length of the source."""
     output: Path | None = None
     """A file to write the translations to, one a line."""
-    decoding: tyro.conf.OmitArgPrefixes[Decoding] = field(
-        default_factory=lambda: Decoding(max_tokens=translation.MAX_TOKENS)
+    decoding: tyro.conf.OmitArgPrefixes[command_line.Decoding] = field(
+        default_factory=lambda: command_line.Decoding(max_tokens=translation.MAX_TOKENS)
     )
     """How translations are found."""
 

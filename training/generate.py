@@ -19,8 +19,8 @@ class Arguments(command_line.Writing):
 
     number: int = 1
     """How many texts of each beginning."""
-    decoding: tyro.conf.OmitArgPrefixes[Options] = field(
-        default_factory=lambda: Options(temperature=1.0)
+    decoding: tyro.conf.OmitArgPrefixes[command_line.Decoding] = field(
+        default_factory=lambda: command_line.Decoding(temperature=1.0)
     )
 
 

@@ -1,5 +1,6 @@
 """Translates: python training/translate.py --preset NAME "I love you."."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import tyro
 import zoo
 from training import attention, command_line, translation
 from training.recipe import UserError
-from zoo.decoding import Options
+from zoo.decoding import Result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,13 +21,13 @@ class Arguments(command_line.Writing):
 
     attention: Path | None = None
     """A PNG to draw in it what each word of one translation looked at."""
-    decoding: tyro.conf.OmitArgPrefixes[Options] = field(
-        default_factory=lambda: Options(max_tokens=translation.MAX_TOKENS)
+    decoding: tyro.conf.OmitArgPrefixes[command_line.Decoding] = field(
+        default_factory=lambda: command_line.Decoding(max_tokens=translation.MAX_TOKENS)
     )
 
 
 def main(arguments: Arguments) -> None:
-    """Prints a translation a line, and nothing else."""
+    """Prints a translation a line and nothing else, or with --n-best what `table` says."""
     if not arguments.texts and arguments.file is None:
         arguments = replace(arguments, file=Path("-"))
     sources = command_line.read_texts(arguments)
@@ -35,10 +36,24 @@ def main(arguments: Arguments) -> None:
         raise UserError(f"{arguments.preset} does not translate: use training/generate.py")
     if arguments.attention and len([source for source in sources if source.strip()]) != 1:
         raise UserError("--attention draws one translation: give it one text")
-    results = translation.translate(model, sources, arguments.decoding, arguments.batch_size)
+    results = translation.translate(
+        model, sources, arguments.decoding, arguments.batch_size, bool(arguments.attention)
+    )
     if arguments.attention:
-        attention.draw(*attention.between_words(model, sources[0], results[0]), arguments.attention)
-    command_line.show(result.text for result in results)
+        source, result = next(pair for pair in zip(sources, results) if pair[0].strip())
+        attention.draw(*attention.between_words(model, source, result), arguments.attention)
+    if arguments.decoding.n_best > 1:
+        command_line.show(table(results))
+    else:
+        command_line.show(result.text for result in results)
+
+
+def table(results: list[Result]) -> Iterator[str]:
+    """A line each of the best translations: the number of the text, the score and the translation,
+    a tab between them."""
+    for number, result in enumerate(results, 1):
+        for best in (result, *result.alternatives):
+            yield f"{number}\t{best.score:.4f}\t{best.text}"
 
 
 if __name__ == "__main__":

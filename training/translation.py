@@ -18,6 +18,7 @@ def translate(
     sources: Sequence[str],
     options: decoding.Options | None = None,
     batch_size: int = 64,
+    attention: bool = False,
 ) -> list[decoding.Result]:
     """Translates sentences, greedily where no options say otherwise.
 
@@ -28,6 +29,7 @@ def translate(
         sources: as people write them.
         options: of the decoder.
         batch_size: sentences decoded together.
+        attention: ask for the attention weights too.
 
     Returns:
         A result a sentence, in their order.
@@ -39,10 +41,10 @@ def translate(
     for i, source in enumerate(sources):
         if source.strip():
             request = decoding.Request.of(
-                model.tokenizer, "", source, options, model.source_tokenizer
+                model.tokenizer, "", source, options, model.source_tokenizer, attention
             )
-            most = min(bound, 16 + 2 * len(request.source_ids or ()))
-            requests[i] = replace(request, options=replace(options, max_tokens=most))
+            most = max(options.min_tokens, 16 + 2 * len(request.source_ids or ()))
+            requests[i] = replace(request, options=replace(options, max_tokens=min(bound, most)))
     written = command_line.write(model, list(requests.values()), batch_size)
     results = dict(zip(requests, written))
     return [results.get(i, empty) for i in range(len(sources))]

@@ -124,6 +124,18 @@ class _Generator(contract.Decodable):
         return self.state_spec.initial(source_ids_or_batch, capacity=0)
 
     def read(self, token_ids, state):
+        return self._run(self._call, token_ids, state)
+
+    def attention(self, token_ids, state):
+        if not self.backbone.network.has_attention:
+            return {}
+        _, _, weights = self._run(self._attentive_call, token_ids, state)
+        # The sequence begins here, so that its first slots are its tokens.
+        time = token_ids.shape[1]
+        slots = {name: None if name.endswith("cross") else time for name in weights}
+        return {name: array[:, :, :time, : slots[name]] for name, array in weights.items()}
+
+    def _run(self, call, token_ids, state):
         # Compiled functions are made for one shape: rows, time and capacity go up in powers of two.
         rows, time = token_ids.shape
         padded = np.pad(token_ids, [(0, 0), (0, _power_of_two(time) - time)])
@@ -132,24 +144,29 @@ class _Generator(contract.Decodable):
         if (more := _power_of_two(rows)) > rows:  # the first row stands for those that are missing
             filled = np.arange(more) * (np.arange(more) < rows)
             padded, state = padded[filled], contract.take(state, filled)
-        logits, state = self._call.predict_on_batch({"token_ids": padded, "state": state})
-        return logits[:rows, :time], contract.take(state, slice(rows))
+        logits, *more = call.predict_on_batch({"token_ids": padded, "state": state})
+        return logits[:rows, :time], *(contract.take(arrays, slice(rows)) for arrays in more)
 
     @functools.cached_property
     def _call(self):
         return _Compiled(self.backbone.network, "__call__")
 
+    @functools.cached_property
+    def _attentive_call(self):
+        return _Compiled(self.backbone.network, "__call__", attention=True)
+
 
 class _Compiled(keras.Model):
     """A method of a network as a compiled function of NumPy arrays: `predict_on_batch`."""
 
-    def __init__(self, network, method):
+    def __init__(self, network, method, **options):
         super().__init__(name="compiled")
         self.network = network
         self.method = method
+        self.options = options
 
     def call(self, inputs):
-        return getattr(self.network, self.method)(**inputs)
+        return getattr(self.network, self.method)(**inputs, **self.options)
 
 
 def _power_of_two(n):

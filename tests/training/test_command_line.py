@@ -104,7 +104,8 @@ def test_the_attention_of_a_translation_is_drawn(run, looking, translator, tmp_p
 
 def test_attention_between_words_is_that_of_their_tokens(looking):
     model = zoo.load(looking)
-    (result,) = translation.translate(model, ["I love you."], Options(max_tokens=5))
+    options = Options(max_tokens=5)
+    (result,) = translation.translate(model, ["I love you."], options, attention=True)
     matrix, target, source = attention.between_words(model, "I love you.", result)
     assert source == ["I", "love", "you", ".", "<eos>"]
     assert "".join(target) == model.tokenizer.decode(result.token_ids, False).replace(" ", "")
@@ -135,6 +136,16 @@ def test_words_of_byte_pairs():
     starts, found = attention.words(tokenizer, ids)
     assert found == ["Les", "petites", "maisons", ",", "l", "'", "été", ".", "<eos>"]
     assert len(ids) > len(starts)
+
+
+def test_the_best_of_a_search_are_listed(run, translator):
+    texts = ["I love you.", "No."]
+    options = ["--preset", translator, *texts, "--beam", "3"]
+    best = run(translate, *options).splitlines()
+    rows = [line.split("\t") for line in run(translate, *options, "--n-best", "2").splitlines()]
+    assert [row[0] for row in rows] == ["1", "1", "2", "2"]
+    assert [row[2] for row in rows[::2]] == best
+    assert all(float(first[1]) >= float(second[1]) for first, second in zip(rows[::2], rows[1::2]))
 
 
 def test_a_blank_line_stays_one(run, translator):

@@ -92,6 +92,20 @@ def test_generate_translates_as_steps_do(translator, tokenizer):
         assert text == tokenizer.decode(chosen)
 
 
+def test_a_decoder_is_given_the_attention_of_whole_sequences(translator):
+    sources = np.array([[4, 5, 6, 1, 0], [7, 1, 0, 0, 0], [5, 6, 7, 8, 1]], "int32")
+    token_ids = np.array([[1, 6, 7], [1, 5, 0], [1, 4, 9]], "int32")
+    weights = translator.attention(token_ids, translator.start(sources))
+    expected = translator.backbone.attention({"encoder_token_ids": sources, "token_ids": token_ids})
+    assert set(weights) == {name for name in expected if not name.startswith("encoder")}
+    for name, array in weights.items():
+        given, whole = array, ops.convert_to_numpy(expected[name])
+        if name.endswith("cross"):
+            given = given[..., : whole.shape[-1]]  # the source may have been padded
+        real = (token_ids != 0)[:, None, :, None]
+        np.testing.assert_allclose(given * real, whole * real, 1e-5, 1e-5)
+
+
 def test_beams_see_their_own_source(translator):
     translator.compile(sampler=keras_hub.samplers.BeamSampler(num_beams=3))
     sources = ["hello", "brow"]  # of unlike lengths
