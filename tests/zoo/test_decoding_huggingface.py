@@ -41,7 +41,7 @@ def theirs():
                 weight.copy_(torch.randn_like(weight) * 0.5)
         embeddings = model.transformer.wte.weight
         embeddings *= 1.5 / embeddings.norm(dim=1, keepdim=True)
-        model.transformer.ln_f.bias += 0.8 * embeddings[1]
+        model.transformer.ln_f.bias += embeddings[1]
         model.transformer.wpe.weight *= 3
     # Padding, an id like any other there, has no probability here.
     head = torch.nn.Linear(WIDTH, SIZE)
