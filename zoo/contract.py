@@ -189,6 +189,8 @@ def largest(values: np.ndarray, k: int) -> np.ndarray:
     k = min(k, columns)
     if not values.size or not k:
         return np.empty((rows, k), "int64")
+    if k == 1:
+        return values.argmax(axis=1)[:, None]
     least = np.partition(values, columns - k, axis=1)[:, columns - k, None]
     row, column = np.nonzero(~(values < least))  # the k-th with all its equals
     order = np.lexsort((-values[row, column], row))  # stable: equals stay in their order
