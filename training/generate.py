@@ -38,7 +38,9 @@ def main(arguments: Arguments) -> None:
         for i, prompt in enumerate(prompts)
     ]
     results = command_line.write(model, requests, arguments.batch_size)
-    command_line.show(prompt + result.text for prompt, result in zip(prompts, results))
+    command_line.show(
+        prompt + one.text for prompt, result in zip(prompts, results) for one in result.ranked
+    )
 
 
 def _numbered(options: Options, i: int) -> Options:

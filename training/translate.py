@@ -52,7 +52,7 @@ def table(results: list[Result]) -> Iterator[str]:
     """A line each of the best translations: the number of the text, the score and the translation,
     a tab between them."""
     for number, result in enumerate(results, 1):
-        for best in (result, *result.alternatives):
+        for best in result.ranked:
             yield f"{number}\t{best.score:.4f}\t{best.text}"
 
 

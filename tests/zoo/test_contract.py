@@ -233,6 +233,7 @@ def test_attention_weights_are_given_on_request(model):
     if not model.network.has_attention:
         assert seen == {}
         return
+    assert seen
     for name, weights in seen.items():
         # Of a source as many of its own slots as a row has tokens; of a target those up to itself.
         past = np.tri(TIME, dtype=bool)[None, None]

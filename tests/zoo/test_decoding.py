@@ -361,6 +361,7 @@ def test_attention_on_request(beam_size):
     for request, result in zip(requests[::2], results[::2]):
         # The prompt is <eos>, a, b: b is token 2, and writes the first of four tokens.
         looking = np.arange(2, 6)[:, None]
+        assert set(result.attention) == {"layer_0/self", "cross"}
         for name, slots in (("layer_0/self", 3 + 3), ("cross", len(request.source_ids))):
             expected = np.stack([looking / (1 + np.arange(slots))] * 2)
             np.testing.assert_allclose(result.attention[name], expected)

@@ -158,6 +158,6 @@ def test_beams(theirs, ours, rule, alpha, early_stopping):
             early_stopping=early_stopping or "never",  # their False is a guess, not a bound
             **same,
         )
-        found = [result, *result.alternatives]
+        found = result.ranked
         assert [list(one.token_ids) for one in found] == texts
         np.testing.assert_allclose([one.score for one in found], scores, rtol=1e-4)

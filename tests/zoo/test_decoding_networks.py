@@ -32,6 +32,7 @@ def test_what_is_written_step_by_step_has_the_score_of_the_whole(name):
             "abc"[:i],
             "fed"[i:] if translates else None,
             Options(min_tokens=3, max_tokens=3, **kind),
+            attention=True,
         )
         for i, kind in enumerate(kinds)
     ]
@@ -43,3 +44,10 @@ def test_what_is_written_step_by_step_has_the_score_of_the_whole(name):
         np.testing.assert_allclose(ours.log_probs, theirs.log_probs, rtol=1e-4, atol=1e-4)
         assert ours.text == theirs.text
     assert len({result.token_ids for result in written[2:]}) == 3
+    for request, result in zip(requests[:3], results):
+        assert (result.attention is not None) == backbone.network.has_attention
+        read = len(request.prompt_ids) + len(result.token_ids) - 1
+        for weights_of, weights in (result.attention or {}).items():
+            slots = len(request.source_ids) if weights_of.endswith("cross") else read
+            assert weights.shape[1:] == (3, slots)
+            np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-5)

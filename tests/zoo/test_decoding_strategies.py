@@ -145,8 +145,8 @@ def test_a_beam_finds_what_greedy_misses():
     assert (greedy.text, greedy.score) == ("a", pytest.approx(np.log(0.3), abs=1e-5))
     assert (beam.text, beam.score) == ("b", pytest.approx(np.log(0.4), abs=1e-5))
     assert [result.text for result in beam.alternatives] == ["a"]
-    assert [result.text for result in (wide, *wide.alternatives)] == ["b", "a", "aa", "ab"]
-    scores = [result.score for result in (wide, *wide.alternatives)]
+    assert [result.text for result in wide.ranked] == ["b", "a", "aa", "ab"]
+    scores = [result.score for result in wide.ranked]
     np.testing.assert_allclose(scores, np.log([0.4, 0.3, 0.18, 0.12]), atol=1e-5)
 
 
@@ -179,7 +179,7 @@ def test_a_beam_over_a_tiny_vocabulary_is_exhaustive_search(penalty, n_best):
     best = sorted(zip(-scores, texts))[:n_best]
     options = Options(beam_size=120, n_best=n_best, max_tokens=longest, **penalty)
     (result,) = generate(model, tokenizer, [Request((1,), options=options)])
-    found = (result, *result.alternatives)
+    found = result.ranked
     assert [one.token_ids for one in found] == [text for _, text in best]
     np.testing.assert_allclose([-one.score for one in found], [s for s, _ in best], rtol=1e-5)
 
@@ -216,12 +216,12 @@ def test_what_has_ended_is_not_gone_on_with():
     model.table[:, 1] += 4
     options = Options(beam_size=6, n_best=6, max_tokens=12, early_stopping=True)
     (result,) = generate(model, TOKENIZER, [Request((1,), options=options)])
-    for one in (result, *result.alternatives):
+    for one in result.ranked:
         assert 1 not in one.token_ids[:-1]
         assert (one.token_ids[-1] == 1) == (one.finish_reason == "end")
-    found = [one.token_ids for one in (result, *result.alternatives)]
+    found = [one.token_ids for one in result.ranked]
     assert len(set(found)) == 6
-    scores = [one.score for one in (result, *result.alternatives)]
+    scores = [one.score for one in result.ranked]
     assert scores == sorted(scores, reverse=True)
 
 

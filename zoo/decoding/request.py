@@ -87,6 +87,11 @@ class Result:
     alternatives: tuple["Result", ...] = ()
     attention: dict[str, np.ndarray] | None = field(default=None, compare=False)
 
+    @property
+    def ranked(self) -> tuple["Result", ...]:
+        """This text and its alternatives, the best first."""
+        return (self, *self.alternatives)
+
 
 @dataclass(frozen=True)
 class Piece:

@@ -51,8 +51,6 @@ class TransformerLanguageModel(Network):
             attention is to have positions that act on scores it does not have.
     """
 
-    has_attention = True
-
     def __init__(
         self,
         vocabulary_size,
@@ -121,6 +119,10 @@ class TransformerLanguageModel(Network):
             self.output_dense = Dense(
                 vocabulary_size, None, False, normal, dtype=policy, name="logits"
             )
+
+    @property
+    def has_attention(self):
+        return self.attention != "linear"  # which has sums and no weights
 
     @property
     def state_spec(self):
