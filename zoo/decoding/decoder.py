@@ -152,8 +152,10 @@ class Decoder:
         most_probable = self._tops(candidates)
         for strategy, members in self._strategies:
             choice = strategy(candidates.take(members), self._history.totals[members])
-            for parent, token in zip(members[choice.rows].tolist(), zip(*choice.tokens())):
-                continuation = Continuation(rows[parent], parent, *token, most_probable[parent])
+            parents = members[choice.rows].tolist()
+            for parent, token_id, log_prob, total in zip(parents, *choice.tokens()):
+                top = most_probable[parent]
+                continuation = Continuation(rows[parent], parent, token_id, log_prob, total, top)
                 chosen[self._owners[parent].number].append(continuation)
         return chosen
 
