@@ -3,16 +3,16 @@
 import functools
 import json
 
-from starlette.datastructures import Headers, MutableHeaders
+from pydantic import ValidationError
 from starlette.responses import JSONResponse
 
 from zoo.decoding import InvalidOption
 
-_TYPES = {404: "not_found_error"}
+_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
-class RequestError(ValueError):
-    """What is asked for is not possible.
+class RequestError(Exception):
+    """What is asked for is not possible, or not done.
 
     Args:
         message: why, and what is.
@@ -20,73 +20,81 @@ class RequestError(ValueError):
         status: of the answer.
     """
 
-    def __init__(self, message: str, param: str | None = None, status: int = 400):
-        super().__init__(message)
+    status = 400
+    message = ""
+
+    def __init__(self, message: str = "", param: str | None = None, status: int | None = None):
+        super().__init__(message or self.message)
         self.param = param
-        self.status = status
+        self.status = status or self.status
+
+
+class QueueFull(RequestError):
+    """As many texts wait as may."""
+
+    status, message = 429, "too many requests wait: try again later"
+
+
+class Stopping(RequestError):
+    """The server goes down."""
+
+    status, message = (
+        503,
+        "the server is shutting down: try again",
+    )
+
+
+class DeadlineExceeded(RequestError):
+    """The request has taken longer than it may."""
+
+    status, message = 504, "the request has taken longer than it may"
+
+
+class EngineFailed(RequestError):
+    """The model has failed, and with it all that it was at."""
+
+    status, message = 500, "the model has failed and begins anew: try again"
+
+
+def error_body(status: int, message: str, param: str | None = None) -> dict:
+    """An error in its shape."""
+    kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
+    return {"error": {"type": kind, "message": message, "param": param}}
 
 
 def error_response(status: int, message: str, param: str | None = None) -> JSONResponse:
-    """An error in its shape."""
-    kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
-    error = {"type": kind, "message": message, "param": param}
-    return JSONResponse({"error": error}, status_code=status)
+    """The answer to a request that has failed."""
+    headers = {"Retry-After": "1"} if status in (429, 503) else None
+    return JSONResponse(error_body(status, message, param), status, headers)
+
+
+def described(error: Exception) -> tuple[int, str, str | None]:
+    """Status, message and field of an error that a client may know of; raises any other."""
+    match error:
+        case InvalidOption():
+            return 400, str(error), error.name
+        case RequestError():
+            return error.status, str(error), error.param
+        case ValidationError():
+            return 400, *_first(error.errors(include_context=False, include_input=False))
+    raise error
 
 
 def answers_errors(endpoint):
     """Makes an endpoint answer with what is wrong in place of raising it."""
 
     @functools.wraps(endpoint)
-    def answer(self, request, /):
+    async def answer(*args):
         try:
-            return endpoint(self, request)
-        except InvalidOption as error:
-            return error_response(400, str(error), error.name)
-        except RequestError as error:
-            return error_response(error.status, str(error), error.param)
+            return await endpoint(*args)
+        except (InvalidOption, RequestError, ValidationError) as error:
+            return error_response(*described(error))
 
     return answer
 
 
-class ErrorShape:
-    """ASGI middleware that brings the errors of BentoML and starlette into the shape.
-
-    It lets nothing through but JSON: BentoML would read forms, too.
-    """
-
-    def __init__(self, app):
-        self.app = app
-
-    async def __call__(self, scope, receive, send):
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        content_type = Headers(scope=scope).get("content-type", "application/json")
-        if scope["method"] == "POST" and content_type.split(";")[0].strip() != "application/json":
-            refusal = error_response(415, f"send application/json, not {content_type}")
-            await refusal(scope, receive, send)
-            return
-        failed, body = None, b""
-
-        async def send_shaped(message):
-            nonlocal failed, body
-            if message["type"] == "http.response.start" and message["status"] >= 400:
-                failed = message
-            elif failed is None:
-                await send(message)
-            else:
-                body += message.get("body", b"")
-                if not message.get("more_body"):
-                    response = _shaped(failed["status"], body)
-                    kept = MutableHeaders(raw=list(failed["headers"]))
-                    kept.update(response.headers)
-                    response.raw_headers = kept.raw
-                    await response(scope, receive, send)
-
-        await self.app(scope, receive, send_shaped)
-
-
-def _shaped(status, body):
+def shaped(status: int, body: bytes) -> JSONResponse:
+    """An answer of BentoML or starlette that is an error, in the shape."""
     text = body.decode("utf-8", "replace")
     try:
         content = json.loads(text)
@@ -96,7 +104,13 @@ def _shaped(status, body):
         content = content[0]
     if isinstance(content.get("error"), dict):
         return JSONResponse(content, status)
-    if detail := content.get("detail"):  # pydantic's list of what does not fit
-        param, message = next(iter(detail[0]["loc"]), None), detail[0]["msg"]
-        return error_response(status, f"{param}: {message}" if param else message, param)
+    if detail := content.get("detail"):  # of pydantic
+        return error_response(status, *_first(detail))
     return error_response(status, str(content.get("error", content)))
+
+
+def _first(errors):
+    """Message and field of the first thing that does not fit."""
+    param = next((str(part) for part in errors[0]["loc"] if isinstance(part, str)), None)
+    message = errors[0]["msg"]
+    return (f"{param}: {message}" if param else message), param

@@ -1,72 +1,180 @@
 """What comes in and what goes out. An unknown field or a wrong type is an error."""
 
 import dataclasses
-from typing import Any
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from zoo.decoding import FinishReason, Options
+from zoo.decoding import FinishReason, InvalidOption, Options, Result
 
-MAX_TEXTS = 64
-"""Texts of one request, which are written together."""
-MAX_TOKENS = 4096
-"""Tokens of one text."""
-MAX_BEAMS = 16
-"""Rows of one text."""
+Ids = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+
+
+def _example(**fields):
+    return ConfigDict(json_schema_extra={"examples": [fields]})
 
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     model: str = Field(description="name of a bundle")
+    timeout: float | None = Field(
+        None, gt=0, description="seconds after which the request has failed; the server has a limit"
+    )
 
 
-# The options of a request are those of the decoder, with their defaults.
+# The options of a request are those of the decoder, with their defaults and descriptions.
+_said = dict(re.findall(r"^ {8}(\w+): (.+(?:\n {12}.+)*)", Options.__doc__ or "", re.MULTILINE))
 _fields: dict[str, Any] = {
-    field.name: (field.type, field.default) for field in dataclasses.fields(Options)
+    field.name: (
+        field.type,
+        Field(field.default, description=re.sub(r"\s+", " ", _said[field.name])),
+    )
+    for field in dataclasses.fields(Options)
 }
 _WithOptions: Any = create_model("_WithOptions", __base__=_Request, **_fields)
 
 
 class _TextRequest(_WithOptions):
-    @field_validator("max_tokens", "beam_size")
-    @classmethod
-    def _limit(cls, value, info):
-        most = {"max_tokens": MAX_TOKENS, "beam_size": MAX_BEAMS}[info.field_name]
-        if value > most:
-            raise ValueError(f"must be at most {most} here, not {value}")
-        return value
+    n: int = Field(1, ge=1, description="texts of each prompt, with the seeds from `seed` on")
+    stream: bool = Field(False, description="each token as it comes, as server-sent events")
+    logprobs: int = Field(0, ge=0, description="tokens to be told in the place of each")
+    attention: bool = Field(False, description="what each token looked at, where the model tells")
 
-    def options(self) -> Options:
-        """The decoder's options.
+    def options(self, room: int | None) -> list[Options]:
+        """The decoder's options of each of the n texts.
+
+        Args:
+            room: tokens for which there is room, where there is a bound; the default of
+                `max_tokens` keeps to it.
 
         Raises:
             InvalidOption: one is not possible.
         """
-        return Options(**{name: getattr(self, name) for name in _fields})
+        given = {name: getattr(self, name) for name in _fields}
+        if room is not None and "max_tokens" not in self.model_fields_set:
+            given["max_tokens"] = max(1, min(given["max_tokens"], room))
+        options = Options(**given)
+        if self.n == 1:
+            return [options]
+        if not options.temperature:
+            raise InvalidOption("n", self.n, "1 where temperature is 0, which draws nothing")
+        return several(options, self.n)
+
+
+def several(options: Options, n: int) -> list[Options]:
+    """The same n times, with other seeds."""
+    if options.seed is None:
+        return [options] * n
+    return [dataclasses.replace(options, seed=options.seed + i) for i in range(n)]
 
 
 class NextTokenRequest(_Request):
     """Asks for the most probable next tokens."""
 
+    model_config = _example(model="lstm_names", text="mar", k=5)
+
     text: str = Field("", description="what stands before")
+    token_ids: Ids | None = Field(None, description="the same in tokens, in place of the text")
     k: int = Field(10, ge=1, description="how many")
+    positions: bool = Field(False, description="those after each token, too")
 
 
 class GenerateRequest(_TextRequest):
     """Asks for texts."""
 
+    model_config = _example(model="lstm_names", prompt="ma", temperature=0.8, seed=1, max_tokens=20)
+
     prompt: str | list[str] = Field("", description="what each text begins with")
+    token_ids: Ids | None = Field(None, description="one prompt in tokens, in place of the text")
 
 
 class TranslateRequest(_TextRequest):
     """Asks for translations."""
 
+    model_config = _example(model="vaswani_grammar_en_fr", text="the cat sees a dog", beam_size=4)
+
     text: str | list[str] = Field(description="each sentence")
 
 
-class NextToken(BaseModel):
-    """A token that may come next: its id, its name in the vocabulary, its probability."""
+class ScoreRequest(_Request):
+    """Asks how probable texts are, each with the end token."""
+
+    model_config = _example(model="lstm_names", text=["maria", "xqz"])
+
+    text: str | list[str] = Field(description="each text")
+    prompt: str = Field("", description="what stands before each")
+    source: str | None = Field(None, description="the sentence that each translates")
+
+
+class EmbedRequest(_Request):
+    """Asks for what the model holds of texts."""
+
+    model_config = _example(model="lstm_names", text=["maria", "marie"])
+
+    text: str | list[str] = Field(description="each text, or source of a translation model")
+
+
+class TokenizeRequest(_Request):
+    """Asks for the tokens of a text."""
+
+    model_config = _example(model="lstm_names", text="maria")
+
+    text: str = Field(description="the text")
+    side: Literal["text", "source"] = Field("text", description="which tokenizer")
+
+
+class CompletionRequest(BaseModel):
+    """As OpenAI's clients ask for completions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True) | _example(
+        model="lstm_names", prompt="ma", max_tokens=16
+    )
+
+    model: str
+    prompt: str | list[str] | Ids | list[Ids] = ""
+    max_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = None
+    top_p: float | None = None
+    n: int | None = Field(None, ge=1)
+    best_of: int | None = Field(None, ge=1)
+    stream: bool | None = None
+    stream_options: dict[str, bool] | None = None
+    logprobs: int | None = Field(None, ge=0)
+    echo: Literal[False] | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    suffix: None = None
+    user: str | None = None
+
+    def options(self) -> list[Options]:
+        """The decoder's options of each of the n texts; raises `InvalidOption`."""
+        if self.best_of not in (None, self.n or 1):
+            raise InvalidOption("best_of", self.best_of, "the same as n")
+        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        bias = (self.logit_bias or {}).items()
+        if wrong := [key for key, _ in bias if not re.fullmatch(r"\d{1,9}", key, re.ASCII)]:
+            raise InvalidOption("logit_bias", wrong[0], "of token ids")
+        temperature = 1.0 if self.temperature is None else self.temperature
+        options = Options(
+            max_tokens=16 if self.max_tokens is None else self.max_tokens,
+            temperature=temperature,
+            top_p=self.top_p if temperature and self.top_p != 1 else None,
+            seed=self.seed,
+            stop=tuple(stop),
+            presence_penalty=self.presence_penalty or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            logit_bias=tuple((int(key), value) for key, value in bias),
+        )
+        return several(options, self.n or 1)
+
+
+class Token(BaseModel):
+    """A token that may stand in a place: its id, its name in the vocabulary, its probability."""
 
     token_id: int
     token: str
@@ -74,10 +182,11 @@ class NextToken(BaseModel):
 
 
 class NextTokenResponse(BaseModel):
-    """The most probable first."""
+    """The most probable first; of each position, the first one before all tokens of the text."""
 
     model: str
-    tokens: list[NextToken]
+    tokens: list[Token]
+    positions: list[list[Token]] | None = None
 
 
 class Usage(BaseModel):
@@ -88,21 +197,82 @@ class Usage(BaseModel):
 
 
 class TextResult(BaseModel):
-    """A text that is written, as in `zoo.decoding.Result`."""
-
-    model_config = ConfigDict(from_attributes=True)
+    """A text that is written, or scored, as in `zoo.decoding.Result`."""
 
     text: str
-    token_ids: tuple[int, ...]
-    log_probs: tuple[float, ...]
+    token_ids: list[int]
+    tokens: list[str]
+    log_probs: list[float]
     finish_reason: FinishReason | None
     score: float
-    alternatives: tuple["TextResult", ...]
+    alternatives: list["TextResult"]
+    top: list[list[Token]] | None = None
+    attention: dict[str, list[list[list[float]]]] | None = Field(
+        None, description="by name: heads, tokens, and what of source or text each looks at"
+    )
+
+    @classmethod
+    def of(cls, result: Result, tokens) -> "TextResult":
+        """Of a decoder's result; `tokens` gives names and alternatives (`Naming`)."""
+        weights = result.attention or {}
+        return cls(
+            text=result.text,
+            token_ids=list(result.token_ids),
+            tokens=[tokens.name(token_id) for token_id in result.token_ids],
+            log_probs=list(result.log_probs),
+            finish_reason=result.finish_reason,
+            score=result.score,
+            alternatives=[cls.of(other, tokens) for other in result.alternatives],
+            top=[tokens.top(top) for top in result.top] or None,
+            attention={name: array.tolist() for name, array in weights.items()} or None,
+        )
 
 
 class TextResponse(BaseModel):
-    """One result a text, in the order of the request."""
+    """One result a text, in the order of the request, those of one prompt together."""
 
     model: str
     results: list[TextResult]
     usage: Usage
+
+
+class TranslateResponse(TextResponse):
+    """And the tokens of each source, which attention names end in `cross` look at."""
+
+    source_tokens: list[list[str]]
+
+
+class ScoreResponse(BaseModel):
+    """One result a text."""
+
+    model: str
+    results: list[TextResult]
+
+
+class EmbedResponse(BaseModel):
+    """One vector a text."""
+
+    model: str
+    embeddings: list[list[float]]
+
+
+class TokenizeResponse(BaseModel):
+    """The tokens, and what they spell together."""
+
+    model: str
+    token_ids: list[int]
+    tokens: list[str]
+    text: str
+
+
+class ModelCard(BaseModel):
+    """What the manifest says of a model."""
+
+    name: str
+    architecture: str | None
+    translates: bool
+    vocabulary_size: int
+    max_length: int | None
+    license: str | None = None
+    scores: Any = None
+    manifest: dict[str, Any]

@@ -1,31 +1,47 @@
-"""The bundles of a directory over HTTP: next token, generation, translation.
+"""The bundles of a directory over HTTP: next token, generation, translation and more.
 
 ZOO_BUNDLES=bundles bentoml serve serving.service:ZooService
 """
 
+import asyncio
+import gc
 import logging
 import os
+import signal
+import sys
+from functools import partial
 from pathlib import Path
 
 import bentoml
-import numpy as np
 
-from serving.errors import ErrorShape, RequestError, answers_errors
+from serving.asking import Asker, Naming, event_stream, usage
+from serving.engine import Call, Engine
+from serving.errors import RequestError, answers_errors
+from serving.limits import Limits
 from serving.messages import (
-    MAX_TEXTS,
+    EmbedRequest,
+    EmbedResponse,
     GenerateRequest,
-    NextToken,
     NextTokenRequest,
     NextTokenResponse,
+    ScoreRequest,
+    ScoreResponse,
     TextResponse,
     TextResult,
+    TokenizeRequest,
+    TokenizeResponse,
     TranslateRequest,
-    Usage,
+    TranslateResponse,
 )
+from serving.metrics import Metrics
+from serving.middleware import Gate
+from serving.web import web_app
 from zoo.bundle import Bundle, BundleError
-from zoo.decoding import Request, generate, next_tokens
+from zoo.decoding import Request, embed_in_parts, next_in_parts, score_in_parts
 
 _logger = logging.getLogger("bentoml.zoo")
+LIMITS = Limits.load()
+_web = web_app()
 
 
 def open_bundles(directory: str | os.PathLike) -> dict[str, Bundle]:
@@ -45,81 +61,216 @@ def open_bundles(directory: str | os.PathLike) -> dict[str, Bundle]:
     return bundles
 
 
-@bentoml.service
+# The engine has deadlines of its own, and the gate a log line of every request.
+@bentoml.service(
+    traffic={"timeout": LIMITS.request_seconds + LIMITS.drain_seconds},
+    logging={"access": {"enabled": False}},
+)
 class ZooService:
     """Every bundle in the directory that the environment variable ZOO_BUNDLES names."""
 
     def __init__(self) -> None:
-        self.bundles = open_bundles(os.environ.get("ZOO_BUNDLES", "bundles"))
+        bundles = open_bundles(os.environ.get("ZOO_BUNDLES", "bundles"))
+        self.engine = Engine(bundles, LIMITS, Metrics())
+        self.asker = _web.state.asker = Asker(self.engine)
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        """Starts the engine, which has the models answer once."""
+        self.engine.start()
+        _before(signal.SIGTERM, self.engine.drain)
+        sys.setswitchinterval(0.0005)  # the event loop does not wait long for the engine
+        # What is there now stays: looking through it took most of the slowest answers' time.
+        gc.collect()
+        gc.freeze()
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        """Waits for what the engine is at."""
+        await asyncio.to_thread(self.engine.stop)
+
+    def __is_ready__(self) -> bool:
+        return self.engine.is_ready
 
     @bentoml.api
     @answers_errors
-    def next_token(self, request: NextTokenRequest, /) -> NextTokenResponse:
+    async def next_token(self, request: NextTokenRequest, /) -> NextTokenResponse:
         """The k most probable next tokens of a text."""
-        bundle = self._bundle(request.model, translates=False)
-        asked = [Request.of(bundle.tokenizer, request.text)]
-        ids, log_probs = next_tokens(bundle, asked, request.k)
-        tokens = [
-            NextToken(token_id=i, token=bundle.tokenizer.token(i), probability=p)
-            for i, p in zip(ids[0].tolist(), np.exp(log_probs[0]).tolist())
-        ]
-        return NextTokenResponse(model=request.model, tokens=tokens)
+        asker, bundle = self.asker, self.asker.bundle(request.model, translates=False)
+        if request.positions:
+            asker.within("k", request.k, LIMITS.max_alternatives, "where positions are asked for")
+        (prompt,) = await _prompts(asker, bundle, [request.text], "text", request.token_ids)
+        asked, everywhere = Request(prompt), request.positions
+
+        def work(model, size):
+            return next_in_parts(model, asked, request.k, size, everywhere)
+
+        naming = Naming(bundle.tokenizer)
+        found = await asker.read(request.model, work, request.timeout)
+        positions = [naming.top(top) for top in found] if everywhere else None
+        tokens = naming.top(found[-1])
+        return NextTokenResponse(model=request.model, tokens=tokens, positions=positions)
 
     @bentoml.api
     @answers_errors
-    def generate(self, request: GenerateRequest, /) -> TextResponse:
+    async def generate(self, request: GenerateRequest, /) -> TextResponse:
         """Texts that go on from prompts."""
-        bundle = self._bundle(request.model, translates=False)
-        options = request.options()
-        return self._write(
-            request.model,
-            [
-                Request.of(bundle.tokenizer, prompt, options=options)
-                for prompt in _texts(request.prompt, "prompt")
-            ],
-        )
+        asker, bundle = self.asker, self.asker.bundle(request.model, translates=False)
+        texts = asker.texts(request.prompt, "prompt", request.n)
+        prompts = await _prompts(asker, bundle, texts, "prompt", request.token_ids)
+        options = request.options(asker.room(bundle, max(map(len, prompts)) - 1))
+        requests = [
+            Request(prompt, None, option, request.attention, request.logprobs)
+            for prompt in prompts
+            for option in options
+        ]
+        return await self._write(request, requests, TextResponse)
 
     @bentoml.api
     @answers_errors
-    def translate(self, request: TranslateRequest, /) -> TextResponse:
+    async def translate(self, request: TranslateRequest, /) -> TranslateResponse:
         """Translations of sentences."""
-        bundle = self._bundle(request.model, translates=True)
-        options = request.options()
-        return self._write(
-            request.model,
-            [
-                Request.of(bundle.tokenizer, "", text, options, bundle.source_tokenizer)
-                for text in _texts(request.text, "text")
-            ],
+        asker, bundle = self.asker, self.asker.bundle(request.model, translates=True)
+        texts = asker.texts(request.text, "text", request.n)
+        sources = await _sources(asker, bundle, texts)
+        options = request.options(asker.room(bundle, 0))
+        start = (bundle.tokenizer.eos_id,)
+        requests = [
+            Request(start, source, option, request.attention, request.logprobs)
+            for source in sources
+            for option in options
+        ]
+        name = Naming(bundle.source_tokenizer).name
+        names = [[name(token_id) for token_id in source] for source in sources]
+        return await self._write(request, requests, partial(TranslateResponse, source_tokens=names))
+
+    @bentoml.api
+    @answers_errors
+    async def score(self, request: ScoreRequest, /) -> ScoreResponse:
+        """How probable texts are."""
+        asker, bundle = self.asker, self.asker.bundle(request.model)
+        if (request.source is None) != (bundle.source_tokenizer is None):
+            raise RequestError("source: a translation model needs one, no other has one", "source")
+        texts = asker.texts(request.text, "text")
+        await asker.encode(bundle.tokenizer, texts, "text")
+        ((*_, prompt),) = [await _prompts(asker, bundle, [request.prompt], "prompt", None)]
+        source = None
+        if request.source is not None:
+            (source,) = await _sources(asker, bundle, [request.source])
+        asked = Request(prompt, source)
+        naming, results = Naming(bundle.tokenizer), []
+        for text in texts:
+
+            def work(model, size, text=text):
+                return score_in_parts(model, model.tokenizer, [asked], [text], size)
+
+            (result,) = await asker.read(request.model, work, request.timeout)
+            results.append(TextResult.of(result, naming))
+        return ScoreResponse(model=request.model, results=results)
+
+    @bentoml.api
+    @answers_errors
+    async def embed(self, request: EmbedRequest, /) -> EmbedResponse:
+        """What a model holds of texts, a vector each."""
+        asker, bundle = self.asker, self.asker.bundle(request.model)
+        texts = asker.texts(request.text, "text")
+        if bundle.source_tokenizer is None:
+            prompts = await _prompts(asker, bundle, texts, "text", None)
+            requests = [Request(prompt) for prompt in prompts]
+        else:
+            start, sources = (bundle.tokenizer.eos_id,), await _sources(asker, bundle, texts)
+            requests = [Request(start, source) for source in sources]
+        vectors = []
+        for asked in requests:
+
+            def work(model, size, asked=asked):
+                return embed_in_parts(model, asked, size)
+
+            vectors.append((await asker.read(request.model, work, request.timeout)).tolist())
+        return EmbedResponse(model=request.model, embeddings=vectors)
+
+    @bentoml.api
+    @answers_errors
+    async def tokenize(self, request: TokenizeRequest, /) -> TokenizeResponse:
+        """The tokens of a text."""
+        bundle = self.asker.bundle(request.model)
+        tokenizer = bundle.tokenizer if request.side == "text" else bundle.source_tokenizer
+        if tokenizer is None:
+            raise RequestError(f"side: model {request.model!r} has no source", "side")
+        (ids,) = await self.asker.encode(tokenizer, [request.text], "text")
+        tokens = [tokenizer.token(token_id) for token_id in ids]
+        return TokenizeResponse(
+            model=request.model, token_ids=list(ids), tokens=tokens, text=tokenizer.decode(ids)
         )
 
-    def _write(self, model, requests):
-        bundle = self.bundles[model]
-        results = generate(bundle, bundle.tokenizer, requests)
-        usage = Usage(
-            prompt_tokens=sum(len(r.prompt_ids) - 1 + len(r.source_ids or ()) for r in requests),
-            completion_tokens=sum(len(result.token_ids) for result in results),
-        )
-        texts = [TextResult.model_validate(result) for result in results]
-        return TextResponse(model=model, results=texts, usage=usage)
-
-    def _bundle(self, name, translates):
-        if name not in self.bundles:
-            names = ", ".join(self.bundles)
-            raise RequestError(f"model {name!r} is not served; these are: {names}", "model", 404)
-        bundle = self.bundles[name]
-        if translates != (bundle.source_tokenizer is not None):
-            use = "/generate" if translates else "/translate"
-            raise RequestError(f"model {name!r} is for {use}", "model")
-        return bundle
+    async def _write(self, request, requests, response):
+        call = self.asker.write(request.model, requests, request.timeout, request.stream)
+        naming = Naming(self.asker.bundle(request.model).tokenizer)
+        if request.stream:
+            return await event_stream(_events(call, requests, naming))
+        results = await call.results()
+        written = sum(len(result.token_ids) for result in results)
+        texts = [TextResult.of(result, naming) for result in results]
+        return response(model=request.model, results=texts, usage=usage(requests, written))
 
 
 # The decorator has made it a Service, which no type says.
-ZooService.add_asgi_middleware(ErrorShape)  # type: ignore[attr-defined]
+ZooService.add_asgi_middleware(  # type: ignore[attr-defined]
+    Gate,
+    keys=tuple(filter(None, os.environ.get("ZOO_API_KEYS", "").split(","))),
+    max_body_bytes=LIMITS.max_body_bytes,
+)
+ZooService.mount_asgi_app(_web)  # type: ignore[attr-defined]
 
 
-def _texts(one_or_more, param):
-    texts = [one_or_more] if isinstance(one_or_more, str) else one_or_more
-    if not 1 <= len(texts) <= MAX_TEXTS:
-        raise RequestError(f"{param}: from 1 to {MAX_TEXTS} texts, not {len(texts)}", param)
-    return texts
+async def _events(call: Call, requests, naming):
+    """Each token as it comes, each text at its end, and at last the counts."""
+    written = 0
+    async for index, piece in call.pieces():
+        written += 1
+        event = {
+            "index": index,
+            "text": piece.text,
+            "token_id": piece.token_id,
+            "token": naming.name(piece.token_id),
+            "log_prob": piece.log_prob,
+            "finish_reason": piece.finish_reason,
+        }
+        if piece.top:
+            event["top"] = [token.model_dump() for token in naming.top(piece.top)]
+        if piece.result:
+            event["result"] = TextResult.of(piece.result, naming).model_dump(exclude_none=True)
+        yield event
+    yield {"usage": usage(requests, written).model_dump()}
+
+
+async def _prompts(asker, bundle, texts, param, token_ids):
+    """The token ids of prompts, each with `<eos>` before it."""
+    if token_ids is not None:
+        if texts != [""]:
+            raise RequestError(f"{param}: leave it out where there are token_ids", param)
+        found = [asker.ids(bundle, token_ids, "token_ids")]
+    else:
+        found = await asker.encode(bundle.tokenizer, texts, param)
+    return [(bundle.tokenizer.eos_id, *ids) for ids in found]
+
+
+async def _sources(asker, bundle, texts):
+    """The token ids of sources, each with `<eos>` after it."""
+    found = await asker.encode(bundle.source_tokenizer, texts, "text")
+    return [(*ids, bundle.source_tokenizer.eos_id) for ids in found]
+
+
+def _before(number, act):
+    """Acts on a signal before whoever is there to handle it, where this is the main thread."""
+    try:
+        handler = signal.getsignal(number)
+
+        def handle(*arguments):
+            act()
+            if callable(handler):
+                handler(*arguments)
+
+        signal.signal(number, handle)
+    except ValueError:
+        _logger.debug("not in the main thread: no signal is handled")

@@ -12,8 +12,8 @@ from zoo.decoding.search import length_penalty
 from zoo.decoding.text import Characters
 
 T = TypeVar("T")
-Parts = Generator[None, None, T]
-"""Work that is done in parts, one at each `next`; what it returns is the result."""
+Parts = Generator[int, None, T]
+"""Work in parts: each `next` does one and says how many tokens it read; the result is returned."""
 
 
 class Reader:
@@ -97,7 +97,7 @@ def next_in_parts(
             found += tops(*reader.read(size, want=k))
         else:
             reader.read(size, want=0)
-        yield
+        yield size
     return found
 
 
@@ -119,7 +119,7 @@ def embed_in_parts(model: Decodable, request: Request, size: int) -> Parts[np.nd
     reader = Reader(model, [request], [request.prompt_ids if request.source_ids is None else []])
     while reader.left:
         reader.read(size, want=0)
-        yield
+        yield size
     leaves = [leaf for leaf in model.state_spec if leaf.dtype.startswith("float")]
     leaves = [leaf for leaf in leaves if leaf.kind == "constant"] or leaves
     if not leaves:
@@ -192,8 +192,8 @@ def score_in_parts(
             ids = token_ids[start - first : max(end, start) - first]
             all_of_them = log_probabilities(own[start - at : start - at + len(ids)])
             log_probs += all_of_them[np.arange(len(ids)), list(ids)].tolist()
+        yield (stop - at) * len(requests)
         at = stop
-        yield
     results = []
     for request, token_ids, log_probs in zip(requests, written, found):
         result = Result(

@@ -1,0 +1,155 @@
+"""From messages to calls of the engine and back, for whichever endpoint."""
+
+import json
+import math
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+
+from serving.engine import Call, Engine, Work
+from serving.errors import RequestError, described, error_body
+from serving.messages import ModelCard, Token, Usage
+from zoo.bundle import Bundle
+from zoo.decoding import InvalidOption, Request, Top, check_request
+
+_LONG = 10_000
+"""Characters of a text that is not encoded in the event loop."""
+
+
+class Naming:
+    """Tokens by their names, in a tokenizer."""
+
+    def __init__(self, tokenizer):
+        self.name = tokenizer.token
+
+    def top(self, top: Top) -> list[Token]:
+        """The tokens that a decoder tells in the place of one."""
+        return [
+            Token(token_id=token_id, token=self.name(token_id), probability=math.exp(log_prob))
+            for token_id, log_prob in top
+        ]
+
+
+class Asker:
+    """Checks what is asked against models and limits, and asks the engine.
+
+    Every method raises `RequestError` or `InvalidOption` for what is not possible.
+    """
+
+    def __init__(self, engine: Engine):
+        self.engine, self.limits = engine, engine.limits
+
+    def bundle(self, name: str, translates: bool | None = None) -> Bundle:
+        """The model of this name, if it is of the kind that is asked for."""
+        bundles = self.engine.bundles
+        if name not in bundles:
+            raise RequestError(
+                f"model {name!r} is not served; these are: {', '.join(bundles)}", "model", 404
+            )
+        if translates in (None, bundles[name].source_tokenizer is not None):
+            return bundles[name]
+        use = "a translation model: /translate" if not translates else "a language model: /generate"
+        raise RequestError(f"model {name!r} is {use} is for it", "model")
+
+    def texts(self, one_or_more: str | list[str], param: str, n: int = 1) -> list[str]:
+        """The texts, not too many of them."""
+        texts = [one_or_more] if isinstance(one_or_more, str) else one_or_more
+        most = self.limits.max_texts
+        if not 1 <= len(texts) * n <= most:
+            raise RequestError(f"{param}: from 1 to {most} texts, not {len(texts) * n}", param)
+        return texts
+
+    async def encode(self, tokenizer, texts: Sequence[str], param: str) -> list[tuple[int, ...]]:
+        """The token ids of each text, not too many of them."""
+        if sum(map(len, texts)) > _LONG:
+            found = await run_in_threadpool(tokenizer.encode_batch, texts)
+        else:
+            found = [tokenizer.encode(text) for text in texts]
+        for ids in found:
+            self.within(param, len(ids), self.limits.max_prompt_tokens, "tokens")
+        return [tuple(ids) for ids in found]
+
+    def ids(self, bundle: Bundle, ids: Sequence[int], param: str) -> tuple[int, ...]:
+        """Token ids of the model's vocabulary, not too many of them."""
+        size = bundle.tokenizer.vocabulary_size
+        if max(ids) >= size:
+            raise RequestError(f"{param}: token ids below {size}, not {max(ids)}", param)
+        self.within(param, len(ids), self.limits.max_prompt_tokens, "tokens")
+        return tuple(ids)
+
+    def within(self, param: str, value: int, most: int, unit: str = "") -> None:
+        """Raises where there are more."""
+        if value > most:
+            raise RequestError(f"{param}: at most {most} {unit} here, not {value}", param)
+
+    def check(self, bundle: Bundle, requests: Sequence[Request]) -> None:
+        """Raises where a text is not possible with this model, within the limits."""
+        for request in requests:
+            self.within("max_tokens", request.options.max_tokens, self.limits.max_tokens)
+            self.within("beam_size", request.options.beam_size, self.limits.max_beams)
+            self.within("logprobs", request.top, self.limits.max_alternatives)
+            check_request(bundle, bundle.tokenizer, request)
+
+    def room(self, bundle: Bundle, longest_prompt: int) -> int | None:
+        """Tokens that a text may have after prompts of up to so many."""
+        return None if bundle.max_length is None else bundle.max_length - longest_prompt
+
+    def seconds(self, timeout: float | None) -> float:
+        """How long a request may take."""
+        return min(timeout or math.inf, self.limits.request_seconds)
+
+    def write(
+        self, model: str, requests: Sequence[Request], timeout: float | None, streams: bool
+    ) -> Call:
+        """A call that writes texts."""
+        self.check(self.engine.bundles[model], requests)
+        return self.engine.submit(Call(model, self.seconds(timeout), requests, streams=streams))
+
+    async def read(self, model: str, work: Work, timeout: float | None = None) -> Any:
+        """The result of a work that reads."""
+        return await self.engine.submit(Call(model, self.seconds(timeout), work=work)).result()
+
+    def card(self, name: str) -> ModelCard:
+        """What is known of a model."""
+        bundle = self.bundle(name)
+        manifest = {key: value for key, value in bundle.manifest.items() if key != "files"}
+        return ModelCard(
+            name=name,
+            architecture=manifest.get("architecture"),
+            translates=bundle.source_tokenizer is not None,
+            vocabulary_size=bundle.tokenizer.vocabulary_size,
+            max_length=bundle.max_length,
+            license=manifest.get("license"),
+            scores=manifest.get("scores"),
+            manifest=manifest,
+        )
+
+
+def usage(requests: Sequence[Request], written: int) -> Usage:
+    """Counts of tokens; a prompt that is written on several times is read several times."""
+    read = sum(len(r.prompt_ids) - 1 + len(r.source_ids or ()) for r in requests)
+    return Usage(prompt_tokens=read, completion_tokens=written)
+
+
+async def event_stream(events: AsyncIterator[dict]) -> StreamingResponse:
+    """Events as an answer; an error before the first one is raised, one midway is an event."""
+    first = await anext(events)
+
+    async def frames():
+        try:
+            yield _frame(first)
+            async for event in events:
+                yield _frame(event)
+        except (RequestError, InvalidOption) as error:
+            yield "event: error\n" + _frame(error_body(*described(error)))
+        yield "data: [DONE]\n\n"
+
+    return StreamingResponse(
+        frames(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+    )
+
+
+def _frame(event):
+    return f"data: {json.dumps(event, ensure_ascii=False)}\n\n"

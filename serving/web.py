@@ -1,0 +1,164 @@
+"""What BentoML has no routes for: the GETs, OpenAI's API and the page."""
+
+import time
+import uuid
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import FileResponse, JSONResponse
+from starlette.routing import Route
+
+from serving.asking import Asker, Naming, event_stream, usage
+from serving.errors import answers_errors
+from serving.messages import CompletionRequest
+from serving.openapi import document
+from zoo.decoding import Request
+
+_STATIC = Path(__file__).parent / "static"
+_FINISH = {"end": "stop", "stop": "stop", "length": "length", "time": "length"}
+
+
+def web_app() -> Starlette:
+    """The app; it finds the `Asker` in its state."""
+    return Starlette(
+        routes=[
+            Route("/", page),
+            Route("/models", models),
+            Route("/models/{name}", model),
+            Route("/openapi.json", openapi),
+            Route("/v1/models", openai_models),
+            Route("/v1/models/{name}", openai_model),
+            Route("/v1/completions", completions, methods=["POST"]),
+        ]
+    )
+
+
+async def page(request: HttpRequest):
+    """The playground; it asks nobody outside."""
+    policy = "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
+    return FileResponse(_STATIC / "index.html", headers=headers)
+
+
+async def openapi(request: HttpRequest):
+    """The document of all endpoints."""
+    return JSONResponse(document(list(_asker(request).engine.bundles)))
+
+
+@answers_errors
+async def models(request: HttpRequest):
+    """Every model."""
+    asker = _asker(request)
+    cards = [asker.card(name).model_dump() for name in asker.engine.bundles]
+    return JSONResponse({"models": cards})
+
+
+@answers_errors
+async def model(request: HttpRequest):
+    """One model."""
+    return JSONResponse(_asker(request).card(request.path_params["name"]).model_dump())
+
+
+# === As OpenAI's clients call it ===
+
+
+@answers_errors
+async def openai_models(request: HttpRequest):
+    """Every language model."""
+    bundles = _asker(request).engine.bundles
+    names = [name for name, bundle in bundles.items() if bundle.source_tokenizer is None]
+    return JSONResponse({"object": "list", "data": [_openai_model(name) for name in names]})
+
+
+@answers_errors
+async def openai_model(request: HttpRequest):
+    """One language model."""
+    name = request.path_params["name"]
+    _asker(request).bundle(name, translates=False)
+    return JSONResponse(_openai_model(name))
+
+
+def _openai_model(name):
+    return {"id": name, "object": "model", "created": 0, "owned_by": "sequence-zoo"}
+
+
+@answers_errors
+async def completions(http: HttpRequest):
+    """Texts that go on from prompts."""
+    asker = _asker(http)
+    request = CompletionRequest.model_validate_json(await http.body())
+    bundle = asker.bundle(request.model, translates=False)
+    options = request.options()
+    prompts = await _prompts(asker, bundle, request.prompt, len(options))
+    top = request.logprobs or 0
+    requests = [Request(p, options=o, top=top) for p in prompts for o in options]
+    call = asker.write(request.model, requests, None, bool(request.stream))
+    head = {
+        "id": f"cmpl-{uuid.uuid4().hex}",
+        "object": "text_completion",
+        "created": int(time.time()),
+        "model": request.model,
+    }
+    naming = Naming(bundle.tokenizer)
+    told = request.logprobs is not None
+    if request.stream:
+        with_usage = (request.stream_options or {}).get("include_usage", False)
+        return await event_stream(_chunks(call, requests, head, naming, told, with_usage))
+    results = await call.results()
+    choices = [
+        _choice(
+            index,
+            result.text,
+            result.finish_reason,
+            _logprobs(naming, result.token_ids, result.log_probs, result.top) if told else None,
+        )
+        for index, result in enumerate(results)
+    ]
+    written = sum(len(result.token_ids) for result in results)
+    return JSONResponse({**head, "choices": choices, "usage": _usage(requests, written)})
+
+
+async def _prompts(asker, bundle, prompt, n):
+    """The token ids of prompts in any of the four forms, each with `<eos>` before it."""
+    given = [prompt] if isinstance(prompt, str) or (prompt and type(prompt[0]) is int) else prompt
+    given = asker.texts(given, "prompt", n)
+    if given and isinstance(given[0], str):
+        found = await asker.encode(bundle.tokenizer, given, "prompt")
+    else:
+        found = [asker.ids(bundle, ids, "prompt") for ids in given]
+    return [(bundle.tokenizer.eos_id, *ids) for ids in found]
+
+
+async def _chunks(call, requests, head, naming, told, with_usage):
+    written = 0
+    async for index, piece in call.pieces():
+        written += 1
+        tops = [piece.top] if piece.top else []
+        logprobs = _logprobs(naming, [piece.token_id], [piece.log_prob], tops) if told else None
+        yield {**head, "choices": [_choice(index, piece.text, piece.finish_reason, logprobs)]}
+    if with_usage:
+        yield {**head, "choices": [], "usage": _usage(requests, written)}
+
+
+def _choice(index, text, reason, logprobs):
+    finish_reason = reason and _FINISH[reason]
+    return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": finish_reason}
+
+
+def _logprobs(naming, token_ids, log_probs, tops):
+    return {
+        "tokens": [naming.name(token_id) for token_id in token_ids],
+        "token_logprobs": list(log_probs),
+        "top_logprobs": [{naming.name(i): log_prob for i, log_prob in top} for top in tops] or None,
+        "text_offset": None,
+    }
+
+
+def _usage(requests, written):
+    counts = usage(requests, written).model_dump()
+    return {**counts, "total_tokens": sum(counts.values())}
+
+
+def _asker(request) -> Asker:
+    return request.app.state.asker
