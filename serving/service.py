@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import bentoml
+import pydantic
 
 from serving.asking import Asker, Naming, event_stream, usage
 from serving.engine import Call, Engine
@@ -39,8 +40,13 @@ from serving.web import web_app
 from zoo.bundle import Bundle, BundleError
 from zoo.decoding import Request, embed_in_parts, next_in_parts, score_in_parts
 
+_CLIENTS = (pydantic.ValidationError, bentoml.exceptions.BadInput)  # errors of clients
 _logger = logging.getLogger("bentoml.zoo")
 LIMITS = Limits.load()
+# BentoML logs a traceback of every request that does not fit.
+logging.getLogger("bentoml._internal.server.http_app").addFilter(
+    lambda record: not (record.exc_info and isinstance(record.exc_info[1], _CLIENTS))
+)
 _web = web_app()
 
 
