@@ -36,7 +36,9 @@ def web_app() -> Starlette:
 
 async def page(request: HttpRequest):
     """The playground; it asks nobody outside."""
-    policy = "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+    policy = (
+        "default-src 'self'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+    )
     headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
     return FileResponse(_STATIC / "index.html", headers=headers)
 

@@ -157,28 +157,30 @@ def test_a_deadline_is_504_or_an_event(client, stream):
 
 def test_a_full_queue_is_429_at_once(bundles, tmp_path):
     limits = {"ZOO_MAX_ROWS": "1", "ZOO_MAX_BEAMS": "1", "ZOO_MAX_QUEUE": "2", "ZOO_MAX_TEXTS": "2"}
-    with Server(bundles, tmp_path, ZOO_MAX_TOKENS="100000", **limits) as server:
-        with httpx.Client(base_url=server.url, timeout=30) as client:
-            with client.stream("POST", "/generate", json=ENDLESS | {"stream": True}) as running:
-                lines = running.iter_lines()  # which closes the stream where nobody holds it
-                next(lines)
-                two = ENDLESS | {"prompt": ["a", "b"], "timeout": 2}
-                waiting = threading.Thread(
-                    target=httpx.post,
-                    args=[f"{server.url}/generate"],
-                    kwargs={"json": two, "timeout": 30},
-                )
-                waiting.start()
-                until = time.monotonic() + 10
-                while metric(client, "zoo_requests_waiting") < 2:
-                    assert time.monotonic() < until
-                begun = time.monotonic()
-                refused = client.post("/generate", json={"model": "letters"})
-                assert time.monotonic() - begun < 1
-                assert refused.status_code == 429
-                assert refused.headers["retry-after"] == "1"
-                assert refused.json()["error"]["type"] == "rate_limit_error"
-            waiting.join()
+    with (
+        Server(bundles, tmp_path, ZOO_MAX_TOKENS="100000", **limits) as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+    ):
+        with client.stream("POST", "/generate", json=ENDLESS | {"stream": True}) as running:
+            lines = running.iter_lines()  # which closes the stream where nobody holds it
+            next(lines)
+            two = ENDLESS | {"prompt": ["a", "b"], "timeout": 2}
+            waiting = threading.Thread(
+                target=httpx.post,
+                args=[f"{server.url}/generate"],
+                kwargs={"json": two, "timeout": 30},
+            )
+            waiting.start()
+            until = time.monotonic() + 10
+            while metric(client, "zoo_requests_waiting") < 2:
+                assert time.monotonic() < until
+            begun = time.monotonic()
+            refused = client.post("/generate", json={"model": "letters"})
+            assert time.monotonic() - begun < 1
+            assert refused.status_code == 429
+            assert refused.headers["retry-after"] == "1"
+            assert refused.json()["error"]["type"] == "rate_limit_error"
+        waiting.join()
 
 
 def test_sigterm_drains_and_exits_0(bundles, tmp_path):
@@ -273,9 +275,9 @@ def test_the_document_holds(server):
     """What schemathesis makes up gets an answer that the document knows of, and never a 500."""
     schemathesis = pytest.importorskip("schemathesis", reason="needs the package schemathesis")
     from hypothesis import HealthCheck, given, settings
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
 
     # Options exclude each other in more ways than a schema can tell.
-    positive = schemathesis.specs.openapi.checks.positive_data_acceptance
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
     checked = settings(
         max_examples=15,
@@ -292,6 +294,6 @@ def test_the_document_holds(server):
         def holds(case):
             answer = case.call()
             assert answer.status_code < 500
-            case.validate_response(answer, excluded_checks=[positive])
+            case.validate_response(answer, excluded_checks=[positive_data_acceptance])
 
         holds()

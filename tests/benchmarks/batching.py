@@ -1,0 +1,137 @@
+"""Tokens a second and time to first token: the service beside BentoML's adaptive batching.
+
+python tests/benchmarks/batching.py --bundles bundles --model lstm_names
+
+Texts of 8 to 256 tokens, the same for both, which take turns. Prints a table, and with it the
+step rate of the model itself at a full batch, and the cost of a small /next_token.
+"""
+
+import argparse
+import asyncio
+import random
+import runpy
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from zoo.bundle import Bundle
+from zoo.decoding import Decoder, Options, Request
+
+Server = runpy.run_path(str(Path(__file__).parents[1] / "server_process.py"))["Server"]
+HERE = Path(__file__).parent
+LENGTHS = (8, 256)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bundles", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32, 128])
+    parser.add_argument("--batches", type=int, nargs="+", default=[32, 128], help="of both")
+    parser.add_argument("--seconds", type=float, default=15, help="of texts, about, each")
+    arguments = parser.parse_args()
+    directory = Path(arguments.bundles).resolve()
+    bundle = Bundle(directory / arguments.model)
+    rate = {rows: step_rate(bundle, rows) for rows in arguments.batches}
+    for rows, value in rate.items():
+        print(f"the decoder alone, {rows} rows: {value:,.0f} tokens a second")
+    print("| system | rows | clients | tokens/s | first token p50, ms | p99, ms |")
+    print("|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for rows in arguments.batches:
+            adaptive = [sys.executable, "-m", "bentoml", "serve", "adaptive:Adaptive"]
+            adaptive += ["--working-dir", str(HERE)]
+            adaptive_environment = {
+                "ZOO_BUNDLE": str(directory / arguments.model),
+                "ZOO_BATCH": str(rows),
+                "PYTHONPATH": f"{HERE.parents[1]}:{HERE}",
+            }
+            own = {"ZOO_MAX_ROWS": str(rows)}
+            with (
+                Server(directory, Path(folder), **own) as ours,
+                Server(directory, Path(folder), adaptive, **adaptive_environment) as theirs,
+            ):
+                for clients in arguments.clients:
+                    count = max(2 * clients, int(arguments.seconds * rate[rows] / 132 / 4))
+                    lengths = random.Random(0).choices(range(LENGTHS[0], LENGTHS[1] + 1), k=count)
+                    for name, server, send in (
+                        ("Sequence Zoo", ours, stream),
+                        ("adaptive batching", theirs, whole),
+                    ):
+                        tokens, first = asyncio.run(
+                            drive(server.url, send, arguments.model, lengths, clients)
+                        )
+                        p50, p99 = np.percentile(first, [50, 99]) * 1000
+                        cells = name, rows, clients, f"{tokens:,.0f}", f"{p50:.0f}", f"{p99:.0f}"
+                        print("|", " | ".join(map(str, cells)), "|", flush=True)
+        with Server(directory, Path(folder)) as ours:
+            p50, p99 = overhead(ours.url, arguments.model)
+            print(f"/next_token at one client: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+
+
+async def drive(url, send, model, lengths, clients):
+    """Tokens a second, and the seconds to the first token of each text."""
+    waiting, first, written = list(lengths), [], 0
+
+    async def client(http):
+        nonlocal written
+        while waiting:
+            length = waiting.pop()
+            begun = time.perf_counter()
+            at, count = await send(http, model, length)
+            first.append(at - begun)
+            written += count
+
+    limits = httpx.Limits(max_connections=clients)
+    async with httpx.AsyncClient(base_url=url, timeout=600, limits=limits) as http:
+        begun = time.perf_counter()
+        await asyncio.gather(*(client(http) for _ in range(clients)))
+        return written / (time.perf_counter() - begun), first
+
+
+async def stream(http, model, length):
+    body = {"model": model, "prompt": "ma", "max_tokens": length, "suppress_ids": [1]}
+    first = None
+    async with http.stream("POST", "/generate", json=body | {"stream": True}) as answer:
+        answer.raise_for_status()
+        async for _ in answer.aiter_bytes():
+            first = first or time.perf_counter()
+    return first, length
+
+
+async def whole(http, model, length):
+    answer = await http.post("/generate", json={"asked": [{"prompt": "ma", "max_tokens": length}]})
+    answer.raise_for_status()
+    return time.perf_counter(), answer.json()[0]
+
+
+def step_rate(bundle, rows):
+    """Tokens a second of the decoder without a server, at a full batch."""
+    options = Options(max_tokens=1000, suppress_ids=(1,))
+    decoder = Decoder(bundle, bundle.tokenizer)
+    decoder.add([Request.of(bundle.tokenizer, "ma", options=options)] * rows)
+    for _ in range(20):
+        decoder.step()
+    begun = time.perf_counter()
+    for _ in range(200):
+        decoder.step()
+    return rows * 200 / (time.perf_counter() - begun)
+
+
+def overhead(url, model):
+    """p50 and p99, in milliseconds, of the smallest request."""
+    seconds = []
+    with httpx.Client(base_url=url) as http:
+        for _ in range(2000):
+            begun = time.perf_counter()
+            http.post("/next_token", json={"model": model, "text": "m", "k": 1}).raise_for_status()
+            seconds.append(time.perf_counter() - begun)
+    return np.percentile(seconds[200:], [50, 99]) * 1000
+
+
+if __name__ == "__main__":
+    main()
