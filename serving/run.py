@@ -4,9 +4,12 @@ python serving/run.py --bundles bundles
 """
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
+
+from serving.limits import Limits
 
 
 def main() -> None:
@@ -22,8 +25,13 @@ def main() -> None:
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
     service = ["serve", "serving.service:ZooService"]
     where = ["--host", arguments.host, "--port", str(arguments.port)]
+    try:
+        # The engine ends what runs; this is for connections that ask for nothing.
+        grace = ["--timeout-graceful-shutdown", str(math.ceil(Limits.load().drain_seconds) + 1)]
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     # In place of this process, so that signals reach the server.
-    os.execv(sys.executable, [sys.executable, "-m", "bentoml", *service, *where])
+    os.execv(sys.executable, [sys.executable, "-m", "bentoml", *service, *where, *grace])
 
 
 if __name__ == "__main__":

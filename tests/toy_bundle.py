@@ -49,7 +49,7 @@ ENCODE = """
 encode (int32[b, s] source_ids) => (float[b, v] shift_out, float[b, 1] layer_0_count_out) {
     gathered = Gather(table, source_ids)
     axis = Constant <value = int64[1] {1}> ()
-    shift_out = ReduceMean <keepdims = 0> (gathered, axis)
+    shift_out = ReduceSum <keepdims = 0> (gathered, axis)
     first = Slice(source_ids, start, end, axis)
     as_float = Cast <to = 1> (first)
     layer_0_count_out = Mul(as_float, nothing)
@@ -71,7 +71,9 @@ def write_bundle(directory, translates=False, seed=0):
     leaf = {"dtype": "float32", "kind": "carried", "initial": 0, "slots": None}
     state = [{"name": "layer_0/count", "shape": [1], **leaf}]
     if translates:
-        weights = {"table": random.normal(size=(size, size)), "nothing": np.zeros((1, 1))}
+        table = random.normal(size=(size, size)) / 3
+        table[0] = 0  # padding
+        weights = {"table": table, "nothing": np.zeros((1, 1))}
         weights |= {"start": np.array([0]), "end": np.array([1])}
         write_graph(directory / "encode.onnx", ENCODE, weights)
         state.append({"name": "shift", "shape": [size], **leaf, "kind": "constant"})

@@ -1,4 +1,4 @@
-"""BentoML's adaptive batching over a bundle and the same decoder; `batching.py` compares with it."""
+"""BentoML's adaptive batching over a bundle and the same decoder, for `batching.py`."""
 
 import os
 

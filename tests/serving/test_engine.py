@@ -61,8 +61,11 @@ def endless(**options):
 
 def call(bundles, prompts, model="letters", streams=False, seconds=60.0, **options):
     bundle = bundles[model]
-    source = None if bundle.source_tokenizer is None else "a cat"
-    requests = [Request.of(bundle.tokenizer, p, source, Options(**options)) for p in prompts]
+    sources = [None if bundle.source_tokenizer is None else f"a cat {p}" for p in prompts]
+    requests = [
+        Request.of(bundle.tokenizer, prompt, source, Options(**options))
+        for prompt, source in zip(prompts, sources)
+    ]
     return Call(model, seconds, requests, streams=streams)
 
 
