@@ -49,6 +49,9 @@ class Gate:
             body = await self._body(scope, headers, receive)
             if isinstance(body, bytes):
                 await _until_left(self.app, scope, body, receive, answer)
+                if answer.status == 499:  # BentoML goes on waiting where nothing is sent
+                    gone = error_response(499, "the client has left")
+                    await gone(scope, receive, answer)
             else:
                 await body(scope, receive, answer)
         finally:

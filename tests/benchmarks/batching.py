@@ -59,7 +59,8 @@ def main():
                     count = max(2 * clients, int(arguments.seconds * rate[rows] / 132 / 4))
                     lengths = random.Random(0).choices(range(LENGTHS[0], LENGTHS[1] + 1), k=count)
                     for name, server, send in (
-                        ("Sequence Zoo", ours, stream),
+                        ("Sequence Zoo", ours, whole_of_ours),
+                        ("Sequence Zoo, streaming", ours, stream),
                         ("adaptive batching", theirs, whole),
                     ):
                         tokens, first = asyncio.run(
@@ -101,6 +102,13 @@ async def stream(http, model, length):
         async for _ in answer.aiter_bytes():
             first = first or time.perf_counter()
     return first, length
+
+
+async def whole_of_ours(http, model, length):
+    body = {"model": model, "prompt": "ma", "max_tokens": length, "suppress_ids": [1]}
+    answer = await http.post("/generate", json=body)
+    answer.raise_for_status()
+    return time.perf_counter(), answer.json()["usage"]["completion_tokens"]
 
 
 async def whole(http, model, length):
