@@ -48,6 +48,7 @@ class Server:
         }
         self._environment.pop("PROMETHEUS_MULTIPROC_DIR", None)
         self.returned = None
+        self._is_told = False
 
     def __enter__(self):
         with self._log.open("wb") as log:
@@ -70,8 +71,10 @@ class Server:
         return self._log.read_text(errors="replace")
 
     def terminate(self) -> None:
-        """Sends SIGTERM."""
-        self.process.send_signal(signal.SIGTERM)
+        """Sends SIGTERM, once: a second one cuts short."""
+        if not self._is_told:
+            self.process.send_signal(signal.SIGTERM)
+            self._is_told = True
 
     def __exit__(self, *_):
         if self.process.poll() is None:
