@@ -10,32 +10,22 @@ import dataclasses
 import hashlib
 import json
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 import numpy as np
-import onnx
 import tensorflow as tf
-import tf2onnx
 
 import zoo
+from export import graphs
+from export.graphs import Function
 from export.verify import verify
 from zoo.bundle import FORMAT_VERSION, OUT
 from zoo.contract import Decodable
 from zoo.tokenizers import SPECIAL_TOKENS
 
-_OPSET = 18
 _VERSIONS = ("sequence-zoo", "keras", "keras-hub", "tensorflow", "tf2onnx", "onnx")
-
-
-class Function(NamedTuple):
-    """A function of tensors that returns a dict of them, and what it takes."""
-
-    function: Callable
-    signature: list[tf.TensorSpec]
 
 
 def convert(preset: str, directory: Path) -> None:
@@ -51,9 +41,11 @@ def convert(preset: str, directory: Path) -> None:
     print("loading", flush=True)
     task = zoo.load(preset, dtype="float32")
     functions = contract_functions(task.backbone.network)
+    models = {}
     for name, function in functions.items():
         print(f"{name}.onnx", flush=True)
-        write_onnx(function, directory / f"{name}.onnx")
+        models[name] = graphs.graph(function)
+    graphs.write(models, directory)
     check_tokenizer(task)
     tokenizer, source_tokenizer = task.tokenizer, task.source_tokenizer
     tokenizer.save(directory / "tokenizer.json")
@@ -119,33 +111,6 @@ def check_tokenizer(task) -> None:
 
 
 # === Files ===
-
-
-def write_onnx(function: Function, path: Path) -> None:
-    """Converts a function to a graph.
-
-    Raises:
-        ValueError: an operation of it is none of ONNX's.
-    """
-    traced = tf.function(function.function, input_signature=function.signature)
-    model, _ = tf2onnx.convert.from_function(
-        traced, function.signature, opset=_OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
-    )
-    try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        raise ValueError(f"{path.name} cannot be made: {str(error).splitlines()[0]}") from None
-    onnx.save(model, path)
-
-
-def _erfc(graph, node, name, arguments):
-    """erfc(x) = 1 - erf(x), which is in GELU; ONNX has no operator of its own for it."""
-    described = {"shapes": node.output_shapes, "dtypes": node.output_dtypes}
-    inputs, outputs = node.input, node.output
-    graph.remove_node(name)
-    (one,) = graph.make_const(f"{name}/one", np.ones((), "float32")).output
-    (erf,) = graph.make_node("Erf", inputs, **described).output
-    graph.make_node("Sub", [one, erf], outputs=outputs, name=name, **described)
 
 
 def write_saved_model(backbone, functions: dict[str, Function], path: Path) -> None:
