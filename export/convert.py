@@ -15,6 +15,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import onnx
 import tensorflow as tf
 
 import zoo
@@ -45,6 +46,7 @@ def convert(preset: str, directory: Path) -> None:
     for name, function in functions.items():
         print(f"{name}.onnx", flush=True)
         models[name] = graphs.graph(function)
+    models |= graphs_beside(task.backbone.network)
     graphs.write(models, directory)
     check_tokenizer(task)
     tokenizer, source_tokenizer = task.tokenizer, task.source_tokenizer
@@ -64,7 +66,7 @@ def contract_functions(network) -> dict[str, Function]:
 
     Inputs and outputs are named as in a bundle, `zoo.bundle` says how.
     """
-    leaves = [leaf for leaf in network.state_spec if leaf.kind != "cursor"]
+    leaves = _leaves(network)
 
     def decode(token_ids, *state):
         state = {leaf.name: array for leaf, array in zip(leaves, state)}
@@ -74,11 +76,35 @@ def contract_functions(network) -> dict[str, Function]:
     def encode(source_ids):
         return _named_out(network.zeros(source_ids) | network.encode(source_ids))
 
-    specs = [tf.TensorSpec((None, *leaf.shape), leaf.dtype, leaf.name) for leaf in leaves]
-    functions = {"decode": Function(decode, [_ids("token_ids"), *specs])}
+    functions = {"decode": Function(decode, [_ids("token_ids"), *leaves])}
     if hasattr(network, "encode"):
         functions["encode"] = Function(encode, [_ids("source_ids")])
     return functions
+
+
+def graphs_beside(network) -> dict[str, onnx.ModelProto]:
+    """What the decoder of a bundle may ask for besides: `candidates`, `take` and `attention`."""
+    leaves = _leaves(network)
+    models = {"candidates": graphs.candidates()}
+    if leaves:
+        models["take"] = graphs.take(leaves)
+    if network.has_attention:
+
+        def attention(token_ids, *state):
+            state = {leaf.name: array for leaf, array in zip(leaves, state)}
+            return network(token_ids, state, attention=True)[2]
+
+        models["attention"] = graphs.graph(Function(attention, [_ids("token_ids"), *leaves]))
+    return models
+
+
+def _leaves(network):
+    """The leaves of a state that grows."""
+    return [
+        tf.TensorSpec((None, *leaf.shape), leaf.dtype, leaf.name)
+        for leaf in network.state_spec
+        if leaf.kind != "cursor"
+    ]
 
 
 def whole_model(backbone) -> Function:

@@ -7,7 +7,7 @@ The weights are laid out anew in the graph, when it is opened: so the file has t
 form in which a product takes them as well.
 """
 
-from onnxscript import BOOL, script
+from onnxscript import BOOL, INT64, script
 from onnxscript import opset18 as op
 from onnxscript.values import Opset
 
@@ -151,3 +151,21 @@ def Gelu(x):
     one = op.Constant(value_float=1.0)
     half = op.Constant(value_float=0.5)
     return half * (x * (op.Erf(x / root) + one))
+
+
+# === What a decoder asks for besides ===
+
+
+@script(_ZOO)
+def candidates(logits, token_ids, k):
+    """The k best next tokens, padding left out: `zoo.contract.Decodable.best`."""
+    lengths = op.ReduceSum(op.Sign(token_ids), [1])
+    last = op.Cast(op.Max(lengths - 1, lengths - lengths), to=INT64.dtype)
+    tokens = op.Slice(op.GatherND(logits, last, batch_dims=1), [1], op.Shape(logits, start=2), [1])
+    values, indices = op.TopK(tokens, op.Min(k, op.Shape(tokens, start=1)))
+    # The greatest is there already, and this is faster than ReduceLogSumExp.
+    greatest = op.Slice(values, [0], [1], [1])
+    total = op.ReduceSum(op.Exp(tokens - greatest), [1])
+    ids = indices + 1
+    log_probs = values - greatest - op.Log(total)
+    return ids, log_probs

@@ -1,24 +1,28 @@
 """From functions of TensorFlow to graphs of ONNX, with their weights in one file."""
 
+import copy
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import tensorflow as tf
 import tf2onnx
 from onnx import TensorProto, compose, helper, inliner, numpy_helper
 from onnx_ir.passes import common as passes
+from onnxscript import FLOAT, INT32, INT64
 
 from export import functions
 from export.operators import HANDLERS, onnx_operators
+from zoo.bundle import OUT
 
 WEIGHTS = "weights.bin"
 """The file of the weights of all graphs in a directory."""
 
-_OPSET = 18
+_OPSET, _IR_VERSION = 18, 10
 _SMALL = 1024  # bytes that stay in a graph: ONNX Runtime reads shapes and axes there
 _ALIGNED = 64  # bytes
 _RECURRENCES = {"Loop", "LSTM", "GRU", "RNN"}
@@ -53,6 +57,31 @@ def graph(function: Function) -> onnx.ModelProto:
     except onnx.checker.ValidationError as error:
         raise ValueError(str(error).splitlines()[0]) from None
     return model
+
+
+def candidates() -> onnx.ModelProto:
+    """The graph of the k best next tokens: `logits`, `token_ids`, `k` -> `ids`, `log_probs`."""
+    model = functions.candidates.to_model_proto(
+        input_types=[FLOAT["batch", "time", "size"], INT32["batch", "time"], INT64[1]],
+        output_types=[INT64["batch", "best"], FLOAT["batch", "best"]],
+    )
+    model.ir_version = _IR_VERSION
+    return model
+
+
+def take(leaves: Iterable[tf.TensorSpec]) -> onnx.ModelProto:
+    """The graph that takes rows of leaves: `rows` and each `x` -> each `x_out`."""
+    inputs = [helper.make_tensor_value_info("rows", TensorProto.INT64, [None])]
+    outputs, nodes = [], []
+    for leaf in leaves:
+        dtype = helper.np_dtype_to_tensor_dtype(np.dtype(leaf.dtype.as_numpy_dtype))
+        described = dtype, list(leaf.shape)
+        inputs.append(helper.make_tensor_value_info(leaf.name, *described))
+        outputs.append(helper.make_tensor_value_info(leaf.name + OUT, *described))
+        nodes.append(helper.make_node("Gather", [leaf.name, "rows"], [leaf.name + OUT]))
+    graph = helper.make_graph(nodes, "take", inputs, outputs)
+    opsets = [helper.make_opsetid("", _OPSET)]
+    return helper.make_model(graph, ir_version=_IR_VERSION, opset_imports=opsets)
 
 
 def _converted(function):
@@ -90,9 +119,7 @@ def _branch(single, several):
     ]
     one = helper.make_tensor("one", TensorProto.INT64, [1], [1])
     graph = helper.make_graph(nodes, "decode", list(several.graph.input), outputs, [one])
-    return helper.make_model(
-        graph, ir_version=several.ir_version, opset_imports=several.opset_import
-    )
+    return helper.make_model(graph, ir_version=_IR_VERSION, opset_imports=several.opset_import)
 
 
 # === Files ===
@@ -120,33 +147,44 @@ class _Weights:
 
     def take(self, model):
         """Moves the weights of a model to the file, all but the small ones."""
-        known: dict[str, str] = {}  # names in this model
-        transposes = []
-        for tensor in list(model.graph.initializer):
+        there: dict[str, str] = {}  # names in this model, by digest
+        kept, transposes = [], []
+        for tensor in model.graph.initializer:
             array = numpy_helper.to_array(tensor)
-            if array.nbytes < _SMALL:
-                continue
-            if array.ndim == 2 and (other := known.get(_digest(array.T))):
-                transposes.append(helper.make_node("Transpose", [other], [tensor.name]))
-                model.graph.initializer.remove(tensor)
-                continue
-            known[_digest(array)] = tensor.name
-            offset, length = self._place(array)
-            tensor.ClearField("raw_data")
-            tensor.data_location = TensorProto.EXTERNAL
-            for key, value in ("location", WEIGHTS), ("offset", offset), ("length", length):
-                tensor.external_data.add(key=key, value=str(value))
-        nodes = [*transposes, *model.graph.node]
-        del model.graph.node[:]
-        model.graph.node.extend(nodes)
+            if array.nbytes >= _SMALL:
+                digest = _digest(array)
+                turned = _digest(array.T) if array.ndim == 2 else digest
+                if digest not in self._places and turned in self._places:
+                    name = there.get(turned, f"{tensor.name}/transposed")
+                    transposes.append(helper.make_node("Transpose", [name], [tensor.name]))
+                    if turned in there:
+                        continue
+                    digest, array = turned, array.T
+                    tensor = helper.make_tensor(name, tensor.data_type, array.shape, b"", raw=True)
+                there[digest] = tensor.name
+                self._refer(tensor, *self._place(digest, array))
+            kept.append(tensor)
+        _replace(model.graph.initializer, kept)
+        _replace(model.graph.node, [*transposes, *model.graph.node])
 
-    def _place(self, array):
-        digest = _digest(array)
+    def _place(self, digest, array):
         if digest not in self._places:
             self._file.write(b"\0" * (-self._file.tell() % _ALIGNED))
             self._places[digest] = self._file.tell(), array.nbytes
             self._file.write(array.tobytes())
         return self._places[digest]
+
+    def _refer(self, tensor, offset, length):
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in ("location", WEIGHTS), ("offset", offset), ("length", length):
+            tensor.external_data.add(key=key, value=str(value))
+
+
+def _replace(repeated, messages):
+    messages = [copy.deepcopy(message) for message in messages]
+    del repeated[:]
+    repeated.extend(messages)
 
 
 def _digest(array):

@@ -251,8 +251,12 @@ class Decodable:
         new = {**new, **{name: state[name] for name in self.state_spec.constants}}
         if want == "logits":
             return logits, new
+        return self.best(logits, token_ids, want), new
+
+    def best(self, logits, token_ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """What `step` gives of these logits: `(ids, log_probs)`, `(batch, k)` each."""
         last = np.maximum((token_ids != PAD_ID).sum(axis=1) - 1, 0)
-        return best(logits[np.arange(len(last)), last], want), new
+        return best(logits[np.arange(len(last)), last], k)
 
     def attention(self, token_ids: np.ndarray, state: State) -> dict[str, np.ndarray]:
         """What each token looks at, in `read` with the same arguments.
