@@ -160,7 +160,8 @@ class _Weights:
                     if turned in there:
                         continue
                     digest, array = turned, array.T
-                    tensor = helper.make_tensor(name, tensor.data_type, array.shape, b"", raw=True)
+                    described = {"data_type": tensor.data_type, "dims": array.shape}
+                    tensor = TensorProto(name=name, **described)
                 there[digest] = tensor.name
                 self._refer(tensor, *self._place(digest, array))
             kept.append(tensor)
