@@ -36,18 +36,19 @@ class Function(NamedTuple):
 
 
 def graph(function: Function) -> onnx.ModelProto:
-    """The graph of a function; one with a recurrence has a branch of its own for a single token.
+    """The graph of a function.
 
-    What a recurrence does with one token are a few products, which are faster by themselves, and
-    can be quantised whatever the cell.
+    One of tokens `(batch, time)` and a state, with a recurrence in it, has a branch of its own for
+    a single token: what there is to do are a few products, which are faster by themselves and can
+    be quantised whatever the cell.
 
     Raises:
         ValueError: an operation of it is none of ONNX's.
     """
     model = _converted(function)
-    ids, *state = function.signature
+    tokens, *state = function.signature
     if state and any(node.op_type in _RECURRENCES for node in model.graph.node):
-        single = tf.TensorSpec((None, 1), ids.dtype, ids.name)
+        single = tf.TensorSpec((None, 1, *tokens.shape[2:]), tokens.dtype, tokens.name)
         model = _branch(_converted(Function(function.function, [single, *state])), model)
     model = ir.from_proto(model)
     model = passes.LiftSubgraphInitializersToMainGraphPass()(model).model

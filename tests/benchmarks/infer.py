@@ -4,9 +4,11 @@
 
 The peers are no part of the project: `pip install --no-deps ctranslate2` where its rows are wanted.
 Outputs are compared before anything is timed; then the systems take turns, so that whatever else
-the machine does falls on all of them, and what counts is the median of the ratios of a turn.
+the machine does falls on all of them, and what counts is the median of the ratios of a turn. The
+clock is the processor's time for this process, which on one thread is that of a machine at rest.
 """
 
+import functools
 import importlib.util
 import os
 
@@ -58,9 +60,9 @@ def compare(title: str, systems: Mapping[str, System], units: float, rounds: int
     for _ in range(rounds):
         turns.append({})
         for name, system in systems.items():
-            start = time.perf_counter()
+            start = time.process_time()
             system()
-            turns[-1][name] = time.perf_counter() - start
+            turns[-1][name] = time.process_time() - start
     peer = list(systems)[-1]
     print(f"\n| {title:44} | a second | ratio |\n|{'-' * 46}|---------:|------:|")
     for name in systems:
@@ -231,9 +233,10 @@ def translation(folder: Path, rounds: int) -> None:
     for beam in (1, 4):
         for count in (1, len(sources)):
             for kind in ours:
+                asked = kind, sources[:count], beam
                 systems = {
-                    name: lambda run=run: run(kind, sources[:count], beam)
-                    for name, run in (("bundle", zoo), ("CTranslate2", ctranslate2))
+                    "bundle": functools.partial(zoo, *asked),
+                    "CTranslate2": functools.partial(ctranslate2, *asked),
                 }
                 compare(f"{kind}, beam {beam}, batch {count}, sentences", systems, count, rounds)
 
@@ -308,6 +311,7 @@ def ctranslate2_translators(folder):
     spec.config.eos_token = spec.config.bos_token = spec.config.decoder_start_token = eos
     spec.config.layer_norm_epsilon = 1e-5
     spec.validate()
+    (folder / "ctranslate2").mkdir(exist_ok=True)
     spec.save(str(folder / "ctranslate2"))
     return {
         kind: ctranslate2.Translator(
@@ -355,7 +359,9 @@ def main(measured: Measured) -> None:
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])
         for part in measured.parts:
-            {"lstm": lstm, "translation": translation, "start": start}[part](folder, measured.rounds)
+            {"lstm": lstm, "translation": translation, "start": start}[part](
+                folder, measured.rounds
+            )
 
 
 if __name__ == "__main__":
