@@ -135,6 +135,13 @@ def write(models: Mapping[str, onnx.ModelProto], directory: Path) -> None:
             onnx.save(model, directory / f"{name}.onnx")
 
 
+def rewrite(directory: Path, change: Callable[[onnx.ModelProto], onnx.ModelProto]) -> None:
+    """Puts changed graphs, and their weights, in the place of those in a directory."""
+    models = {path.stem: change(onnx.load(path)) for path in sorted(directory.glob("*.onnx"))}
+    (directory / WEIGHTS).unlink(missing_ok=True)
+    write(models, directory)
+
+
 class _Weights:
     """A file of weights, each there once, be it transposed: as the embedding is in an output layer.
 

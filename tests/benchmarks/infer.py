@@ -15,6 +15,7 @@ import os
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -118,16 +119,14 @@ def write_bundles(folder: Path) -> None:
 
 def write_int8(bundle: Path, to: Path) -> None:
     """Writes a bundle with the graphs of another in 8 bits."""
-    import onnx
-
     from export import graphs
     from export.quantize import quantize
 
-    to.mkdir()
-    graphs.write({p.stem: quantize(onnx.load(p)) for p in sorted(bundle.glob("*.onnx"))}, to)
-    (to / "tokenizer.json").write_bytes((bundle / "tokenizer.json").read_bytes())
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    manifest["files"] = {p.name: sha256(p.read_bytes()).hexdigest() for p in to.iterdir()}
+    shutil.copytree(bundle, to, ignore=shutil.ignore_patterns("saved_model"))
+    graphs.rewrite(to, quantize)
+    manifest = json.loads((to / "manifest.json").read_text())
+    files = [path for path in to.iterdir() if path.name != "manifest.json"]
+    manifest["files"] = {path.name: sha256(path.read_bytes()).hexdigest() for path in files}
     (to / "manifest.json").write_text(json.dumps(manifest))
 
 
