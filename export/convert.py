@@ -19,7 +19,7 @@ import onnx
 import tensorflow as tf
 
 import zoo
-from export import graphs
+from export import graphs, weights
 from export.graphs import Function
 from export.verify import verify
 from zoo.bundle import FORMAT_VERSION, OUT
@@ -47,7 +47,7 @@ def convert(preset: str, directory: Path) -> None:
         print(f"{name}.onnx", flush=True)
         models[name] = graphs.graph(function)
     models |= graphs_beside(task.backbone.network)
-    graphs.write(models, directory)
+    weights.write(models, directory)
     check_tokenizer(task)
     tokenizer, source_tokenizer = task.tokenizer, task.source_tokenizer
     tokenizer.save(directory / "tokenizer.json")

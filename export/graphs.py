@@ -1,30 +1,20 @@
-"""From functions of TensorFlow to graphs of ONNX, with their weights in one file."""
+"""From functions of TensorFlow to graphs of ONNX."""
 
-import copy
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import tensorflow as tf
 import tf2onnx
-from onnx import TensorProto, compose, helper, inliner, numpy_helper
-from onnx_ir.passes import common as passes
-from onnxscript import FLOAT, INT32, INT64
+from onnx import TensorProto, compose, helper, inliner
+from onnxscript import FLOAT, INT32, INT64, ir
 
 from export import functions
 from export.operators import HANDLERS, onnx_operators
 from zoo.bundle import OUT
 
-WEIGHTS = "weights.bin"
-"""The file of the weights of all graphs in a directory."""
-
 _OPSET, _IR_VERSION = 18, 10
-_SMALL = 1024  # bytes that stay in a graph: ONNX Runtime reads shapes and axes there
-_ALIGNED = 64  # bytes
 _RECURRENCES = {"Loop", "LSTM", "GRU", "RNN"}
 
 
@@ -51,8 +41,8 @@ def graph(function: Function) -> onnx.ModelProto:
         single = tf.TensorSpec((None, 1, *tokens.shape[2:]), tokens.dtype, tokens.name)
         model = _branch(_converted(Function(function.function, [single, *state])), model)
     model = ir.from_proto(model)
-    model = passes.LiftSubgraphInitializersToMainGraphPass()(model).model
-    model = ir.to_proto(passes.DeduplicateHashedInitializersPass()(model).model)
+    model = ir.passes.common.LiftSubgraphInitializersToMainGraphPass()(model).model
+    model = ir.to_proto(ir.passes.common.DeduplicateHashedInitializersPass()(model).model)
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
@@ -121,81 +111,3 @@ def _branch(single, several):
     one = helper.make_tensor("one", TensorProto.INT64, [1], [1])
     graph = helper.make_graph(nodes, "decode", list(several.graph.input), outputs, [one])
     return helper.make_model(graph, ir_version=_IR_VERSION, opset_imports=several.opset_import)
-
-
-# === Files ===
-
-
-def write(models: Mapping[str, onnx.ModelProto], directory: Path) -> None:
-    """Writes `NAME.onnx` for each, with their weights in one file, where equal ones are one."""
-    with (directory / WEIGHTS).open("xb") as file:
-        weights = _Weights(file)
-        for name, model in models.items():
-            weights.take(model)
-            onnx.save(model, directory / f"{name}.onnx")
-
-
-def rewrite(directory: Path, change: Callable[[onnx.ModelProto], onnx.ModelProto]) -> None:
-    """Puts changed graphs, and their weights, in the place of those in a directory."""
-    models = {path.stem: change(onnx.load(path)) for path in sorted(directory.glob("*.onnx"))}
-    (directory / WEIGHTS).unlink(missing_ok=True)
-    write(models, directory)
-
-
-class _Weights:
-    """A file of weights, each there once, be it transposed: as the embedding is in an output layer.
-
-    Args:
-        file: open for writing.
-    """
-
-    def __init__(self, file):
-        self._file = file
-        self._places: dict[str, tuple[int, int]] = {}  # offset and length, by digest
-
-    def take(self, model):
-        """Moves the weights of a model to the file, all but the small ones."""
-        there: dict[str, str] = {}  # names in this model, by digest
-        kept, transposes = [], []
-        for tensor in model.graph.initializer:
-            array = numpy_helper.to_array(tensor)
-            if array.nbytes >= _SMALL:
-                digest = _digest(array)
-                turned = _digest(array.T) if array.ndim == 2 else digest
-                if digest not in self._places and turned in self._places:
-                    name = there.get(turned, f"{tensor.name}/transposed")
-                    transposes.append(helper.make_node("Transpose", [name], [tensor.name]))
-                    if turned in there:
-                        continue
-                    digest, array = turned, array.T
-                    described = {"data_type": tensor.data_type, "dims": array.shape}
-                    tensor = TensorProto(name=name, **described)
-                there[digest] = tensor.name
-                self._refer(tensor, *self._place(digest, array))
-            kept.append(tensor)
-        _replace(model.graph.initializer, kept)
-        _replace(model.graph.node, [*transposes, *model.graph.node])
-
-    def _place(self, digest, array):
-        if digest not in self._places:
-            self._file.write(b"\0" * (-self._file.tell() % _ALIGNED))
-            self._places[digest] = self._file.tell(), array.nbytes
-            self._file.write(array.tobytes())
-        return self._places[digest]
-
-    def _refer(self, tensor, offset, length):
-        tensor.ClearField("raw_data")
-        tensor.data_location = TensorProto.EXTERNAL
-        for key, value in ("location", WEIGHTS), ("offset", offset), ("length", length):
-            tensor.external_data.add(key=key, value=str(value))
-
-
-def _replace(repeated, messages):
-    messages = [copy.deepcopy(message) for message in messages]
-    del repeated[:]
-    repeated.extend(messages)
-
-
-def _digest(array):
-    described = f"{array.dtype} {array.shape}".encode()
-    return hashlib.sha256(described + array.tobytes()).hexdigest()

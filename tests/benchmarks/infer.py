@@ -119,11 +119,11 @@ def write_bundles(folder: Path) -> None:
 
 def write_int8(bundle: Path, to: Path) -> None:
     """Writes a bundle with the graphs of another in 8 bits."""
-    from export import graphs
+    from export import weights
     from export.quantize import quantize
 
     shutil.copytree(bundle, to, ignore=shutil.ignore_patterns("saved_model"))
-    graphs.rewrite(to, quantize)
+    weights.rewrite(to, quantize)
     manifest = json.loads((to / "manifest.json").read_text())
     files = [path for path in to.iterdir() if path.name != "manifest.json"]
     manifest["files"] = {path.name: sha256(path.read_bytes()).hexdigest() for path in files}

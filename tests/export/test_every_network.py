@@ -60,7 +60,8 @@ def test_the_graph_computes_what_the_network_does(name, tmp_path):
     import onnxruntime
 
     from export.convert import contract_functions
-    from export.graphs import graph, write
+    from export.graphs import graph
+    from export.weights import write
 
     network = _table["backbone"](name).network
     models = {part: graph(f) for part, f in contract_functions(network).items()}

@@ -1,16 +1,12 @@
 """Weights of 8 bits."""
 
 import os
-import runpy
-from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from export.quantize import quantize
-
-_table = runpy.run_path(str(Path(__file__).parents[1] / "small_networks.py"))
 
 
 def product(weight):
@@ -61,6 +57,7 @@ def test_a_network_says_nearly_the_same(name):
     """Both for one token and for several, where a recurrent operator shares its weights."""
     from export.convert import contract_functions
     from export.graphs import graph
+    from zoo.backbone import Backbone, EncoderDecoderBackbone
     from zoo.models import gru, lstm, luong, vaswani
 
     make = {
@@ -69,8 +66,6 @@ def test_a_network_says_nearly_the_same(name):
         "Luong": lambda: luong.LuongEncoderDecoder(90, units=64, num_layers=1),
         "Vaswani": lambda: vaswani.VaswaniEncoderDecoder(90, num_layers=1, hidden_dim=64),
     }
-    from zoo.backbone import Backbone, EncoderDecoderBackbone
-
     network = make[name]()
     wrap = EncoderDecoderBackbone if hasattr(network, "encode") else Backbone
     network = wrap(network).network
