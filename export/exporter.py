@@ -5,7 +5,6 @@ export(model, "bundles/lstm")
 """
 
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 import zoo
+from export import manifest
 from export.verify import TOLERANCE, ExportError, verify
 from zoo import presets
 from zoo.bundle import Bundle
@@ -61,9 +61,10 @@ def export_all(models: Mapping[str | os.PathLike, Any]) -> list[dict]:
             names.append(model if is_name else saved / str(i))
             if not is_name:
                 presets.save(model, saved / str(i))
+            manifest.check_tokenizer(tasks[-1])
         graphs = sum(1 + hasattr(task.backbone.network, "encode") for task in tasks)
         _convert(list(zip(names, drafts)), graphs)
-        manifests = [_verified(draft, task) for draft, task in zip(drafts, tasks)]
+        manifests = [_finished(draft, task) for draft, task in zip(drafts, tasks)]
         for to, draft in zip(models, drafts):
             os.replace(draft, to)
     return manifests
@@ -110,12 +111,17 @@ def _convert(pairs, graphs):
             raise ExportError(last.removeprefix("error: "))
 
 
-def _verified(draft, task):
-    """Compares the graphs with the task and writes the figures into the manifest."""
-    bundle = Bundle(draft)
-    differences = verify(bundle, task, bundle.tokenizer, bundle.source_tokenizer)
-    manifest = bundle.manifest | {
-        "verified": {"tolerance": TOLERANCE, "largest_differences": differences}
-    }
-    (draft / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
-    return manifest
+def _finished(draft, task):
+    """Adds tokenizers, compares the graphs with the task, and writes the manifest."""
+    tokenizer, source_tokenizer = task.tokenizer, task.source_tokenizer
+    tokenizer.save(draft / "tokenizer.json")
+    if source_tokenizer and source_tokenizer is not tokenizer:
+        source_tokenizer.save(draft / "source_tokenizer.json")
+    manifest.write(task, draft)
+    from export.saved_model import SavedModel  # TensorFlow takes seconds
+
+    models = SavedModel(draft / "saved_model", task), Bundle(draft)
+    differences = [verify(model, task, tokenizer, source_tokenizer) for model in models][-1]
+    return manifest.write(
+        task, draft, verified={"tolerance": TOLERANCE, "largest_differences": differences}
+    )
