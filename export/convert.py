@@ -16,9 +16,9 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-import zoo
-from export import saved_model
+from export import foreign, saved_model
 from zoo.bundle import OUT
+from zoo.contract import Decodable
 
 _OPSET = 18
 
@@ -34,21 +34,27 @@ def convert(preset: str, directory: Path) -> None:
     """Writes the graphs of a preset.
 
     Args:
-        preset: what `zoo.load` takes.
+        preset: what `export.foreign.load` takes.
         directory: an empty one.
 
     Raises:
         ValueError: the preset cannot be exported.
     """
     print("loading", flush=True)
-    task = zoo.load(preset, dtype="float32")
-    functions = contract_functions(task.backbone.network)
+    model = foreign.load(preset)
+    if not isinstance(model, Decodable):
+        print("SavedModel", flush=True)
+        function = saved_model.write_forward(model, directory / "saved_model")
+        print("forward.onnx", flush=True)
+        write_onnx(Function(*function), directory / "forward.onnx")
+        return
+    functions = contract_functions(model.backbone.network)
     for name, function in functions.items():
         print(f"{name}.onnx", flush=True)
         write_onnx(function, directory / f"{name}.onnx")
     print("SavedModel", flush=True)
-    functions["serve"] = whole_model(task.backbone)
-    saved_model.write(task.backbone, functions, directory / "saved_model")
+    functions["serve"] = whole_model(model.backbone)
+    saved_model.write(model.backbone, functions, directory / "saved_model")
 
 
 def contract_functions(network) -> dict[str, Function]:
@@ -126,8 +132,8 @@ def main(arguments: list[str]) -> None:
     try:
         for preset, directory in pairs:
             convert(preset, Path(directory))
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    except Exception as error:  # whatever a layer may raise while it is traced; Keras names it
+        sys.exit(f"error: {' '.join(str(error).split())[:400]}")
 
 
 if __name__ == "__main__":

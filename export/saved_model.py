@@ -1,7 +1,7 @@
 """SavedModels: the functions of a model as endpoints for TensorFlow, and reading them back."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
@@ -25,6 +25,21 @@ def write(model, functions: Mapping[str, tuple], path: os.PathLike) -> None:
         specs = [tf.TensorSpec(s.shape, s.dtype, identifier(s.name)) for s in signature]
         archive.add_endpoint(name, _with_identifiers(function), specs)
     archive.write_out(path, verbose=False)
+
+
+def write_forward(model: keras.Model, path: os.PathLike) -> tuple[Callable, list[tf.TensorSpec]]:
+    """Writes a model with its one endpoint `serve`, as Keras does.
+
+    Returns:
+        A function of tensors that returns a dict of them, and its signature.
+    """
+    model.export(str(path), format="tf_saved_model", verbose=False)
+    forward = Forward(path)
+
+    def function(*inputs):
+        return forward.serve(**dict(zip(forward.inputs, inputs)))
+
+    return function, list(forward.inputs.values())
 
 
 def _with_identifiers(function):
@@ -59,3 +74,22 @@ class SavedModel(Decodable):
         outputs = {name: np.asarray(tensor) for name, tensor in outputs.items()}
         logits = outputs.pop("logits", None)
         return logits, {self._names[n.removesuffix(OUT)]: x for n, x in outputs.items()}
+
+
+class Forward:
+    """The endpoint `serve` of a SavedModel: arrays by name in, and out.
+
+    Attributes:
+        inputs, outputs: a `tf.TensorSpec` by name.
+        serve: the same as a function of tensors.
+    """
+
+    def __init__(self, directory):
+        self._loaded = tf.saved_model.load(str(directory))  # kept: the endpoint lives in it
+        self.serve = self._loaded.signatures["serve"]
+        self.inputs = self.serve.structured_input_signature[1]
+        self.outputs = self.serve.structured_outputs
+
+    def __call__(self, inputs):
+        outputs = self.serve(**{name: tf.constant(array) for name, array in inputs.items()})
+        return {name: tensor.numpy() for name, tensor in outputs.items()}

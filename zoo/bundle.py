@@ -47,7 +47,7 @@ class Bundle(Decodable):
         directory, manifest: where it is, and the content of `manifest.json`.
         state_spec: the leaves of the state.
         max_length: most tokens of a sequence, `None` where there is no bound.
-        tokenizer: of the text.
+        tokenizer: of the text; `None` for a model from elsewhere.
         source_tokenizer: of the source; `None` for a language model, which has no source.
 
     Raises:
@@ -59,9 +59,12 @@ class Bundle(Decodable):
         self.directory = Path(directory)
         self.manifest, self.state_spec, files = self._read_manifest()
         self.max_length = self.manifest.get("max_length")
+        self.ragged = self.manifest.get("ragged", True)
         self._decode = self._session("decode.onnx", threads)
         self._encode = self._session("encode.onnx", threads) if "encode.onnx" in files else None
-        self.tokenizer = Tokenizer.load(self._checked("tokenizer.json"))
+        self.tokenizer = None
+        if "tokenizer.json" in files:
+            self.tokenizer = Tokenizer.load(self._checked("tokenizer.json"))
         self.source_tokenizer = self.tokenizer if self._encode else None
         if "source_tokenizer.json" in files:
             self.source_tokenizer = Tokenizer.load(self._checked("source_tokenizer.json"))

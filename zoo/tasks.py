@@ -120,6 +120,11 @@ class _Generator(contract.Decodable):
         """Most tokens of a sequence, where the architecture has a bound."""
         return self.backbone.network.max_length
 
+    @property
+    def ragged(self):
+        """Whether the rows of a batch may have different lengths."""
+        return self.backbone.network.ragged
+
     def start(self, source_ids_or_batch):
         return self.state_spec.initial(source_ids_or_batch, capacity=0)
 
