@@ -107,7 +107,7 @@ def write_onnx(function: Function, path: Path) -> None:
     """
     traced = tf.function(function.function, input_signature=function.signature)
     model, _ = tf2onnx.convert.from_function(
-        traced, function.signature, opset=_OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
+        traced, function.signature, opset=_OPSET, custom_op_handlers=_HANDLERS
     )
     try:
         onnx.checker.check_model(model)
@@ -124,6 +124,28 @@ def _erfc(graph, node, name, arguments):
     (one,) = graph.make_const(f"{name}/one", np.ones((), "float32")).output
     (erf,) = graph.make_node("Erf", inputs, **described).output
     graph.make_node("Sub", [one, erf], outputs=outputs, name=name, **described)
+
+
+def _update_slice(graph, node, name, arguments):
+    """An array with another written into it from some indices on: that one padded, and chosen."""
+    described = {"shapes": node.output_shapes, "dtypes": node.output_dtypes}
+    (whole, part, start), outputs = node.input, node.output
+    graph.remove_node(name)
+
+    def make(kind, inputs, **attributes):
+        return graph.make_node(kind, inputs, attr=attributes).output[0]
+
+    before = make("Cast", [start], to=onnx.TensorProto.INT64)
+    until = make("Add", [before, make("Shape", [part])])
+    pads = make("Concat", [before, make("Sub", [make("Shape", [whole]), until])], axis=0)
+    written = make("Pad", [part, pads])
+    ones = make("Expand", [graph.make_const(f"{name}/one", np.ones((), "float32")).output[0],
+                           make("Shape", [part])])
+    chosen = make("Cast", [make("Pad", [ones, pads])], to=onnx.TensorProto.BOOL)
+    graph.make_node("Where", [chosen, written, whole], outputs=outputs, name=name, **described)
+
+
+_HANDLERS = {"Erfc": (_erfc, []), "XlaDynamicUpdateSlice": (_update_slice, [])}
 
 
 def main(arguments: list[str]) -> None:

@@ -12,17 +12,16 @@ import keras_hub
 from keras import ops
 
 import zoo
-from zoo import presets
-from zoo.backbone import Backbone, Network, lengths
+from zoo import presets, tasks
+from zoo.backbone import Network, lengths
 from zoo.contract import Decodable, Leaf, StateSpec
 from zoo.layers.cache import CURSOR, POSITIONS
-from zoo.tasks import CausalLM
 
 
 def adapt(model: keras.Model) -> keras.Model:
     """The model as a task of the zoo where it can be one, else the model itself."""
     is_other = isinstance(model, keras_hub.models.CausalLM) and not isinstance(model, Decodable)
-    return CausalLM(Backbone(KerasHubNetwork(model))) if is_other else model
+    return KerasHubTask(model) if is_other else model
 
 
 def save(model: keras.Model, path: Path) -> Path:
@@ -50,6 +49,33 @@ def load(where: Any) -> keras.Model:
     if task.is_file() and json.loads(task.read_bytes())["registered_name"].startswith("keras_hub>"):
         return adapt(keras_hub.models.CausalLM.from_preset(str(path), dtype="float32"))
     return zoo.load(where, dtype="float32")
+
+
+class KerasHubTask(tasks.Generator, keras.Model):
+    """A KerasHub `CausalLM` as a task of the zoo, without a tokenizer of the zoo.
+
+    Args:
+        causal_lm: what `KerasHubNetwork` takes.
+    """
+
+    def __init__(self, causal_lm):
+        keras.Model.__init__(self, name="task")
+        self.backbone = KerasHubBackbone(causal_lm)
+        self.preprocessor = None
+
+
+class KerasHubBackbone(keras.Model):
+    """`{"token_ids": (batch, time)}` -> logits, as `zoo.backbone.Backbone`."""
+
+    input_names = ("token_ids",)
+
+    def __init__(self, causal_lm):
+        super().__init__(name="backbone")
+        self.network = KerasHubNetwork(causal_lm)
+        self.built = True  # the weights are there
+
+    def call(self, inputs):
+        return self.network(inputs["token_ids"])[0]
 
 
 class KerasHubNetwork(Network):

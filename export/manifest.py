@@ -107,7 +107,7 @@ def _contract(model):
     source = model.source_tokenizer
     return {
         "architecture": network.architecture,
-        "parameters": network.count_params(),
+        "parameters": model.backbone.count_params(),
         "vocabulary_size": network.vocabulary_size,
         "source_vocabulary_size": source.vocabulary_size if source else None,
         "max_length": model.max_length,
