@@ -139,8 +139,10 @@ def _update_slice(graph, node, name, arguments):
     until = make("Add", [before, make("Shape", [part])])
     pads = make("Concat", [before, make("Sub", [make("Shape", [whole]), until])], axis=0)
     written = make("Pad", [part, pads])
-    ones = make("Expand", [graph.make_const(f"{name}/one", np.ones((), "float32")).output[0],
-                           make("Shape", [part])])
+    ones = make(
+        "Expand",
+        [graph.make_const(f"{name}/one", np.ones((), "float32")).output[0], make("Shape", [part])],
+    )
     chosen = make("Cast", [make("Pad", [ones, pads])], to=onnx.TensorProto.BOOL)
     graph.make_node("Where", [chosen, written, whole], outputs=outputs, name=name, **described)
 
