@@ -6,6 +6,7 @@ python -m export.convert PRESET DIRECTORY [PRESET DIRECTORY ...]
 has, and what is exported is the function of the contract, traced with every axis dynamic.
 """
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -112,8 +113,16 @@ def write_onnx(function: Function, path: Path) -> None:
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
-        raise ValueError(f"{path.name} cannot be made: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"{path.name} cannot be made: {_reason(error)}") from None
     onnx.save(model, path)
+
+
+def _reason(error):
+    """What is wrong in a line, with the layer where that is known."""
+    if node := re.search(r"No Op registered.*Name: (\S+) OpType: (\S+)", str(error), re.DOTALL):
+        layer, operator = node[1].rpartition("/")[0], node[2]
+        return f"layer {layer} needs {operator}, which ONNX does not have"
+    return str(error).splitlines()[0]
 
 
 def _erfc(graph, node, name, arguments):
@@ -157,7 +166,8 @@ def main(arguments: list[str]) -> None:
         for preset, directory in pairs:
             convert(preset, Path(directory))
     except Exception as error:  # whatever a layer may raise while it is traced; Keras names it
-        sys.exit(f"error: {' '.join(str(error).split())[:400]}")
+        said = str(error).rpartition("Exception encountered: ")[2]  # the innermost of Keras's
+        sys.exit(f"error: {' '.join(said.split())[:400]}")
 
 
 if __name__ == "__main__":
