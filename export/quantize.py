@@ -5,6 +5,7 @@ from pathlib import Path
 
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.onnx_model import ONNXModel
 
 
 def quantize(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -19,4 +20,6 @@ def quantize(model: onnx.ModelProto) -> onnx.ModelProto:
             weight_type=QuantType.QInt8,
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
         )
-        return onnx.load(after)
+        sorted_model = ONNXModel(onnx.load(after))
+    sorted_model.topological_sort()  # it is not, where constants are dequantized
+    return sorted_model.model

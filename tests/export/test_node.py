@@ -10,7 +10,7 @@ import pytest
 # The fixture trains and exports.
 pytestmark = [pytest.mark.keras, pytest.mark.slow]
 PROGRAM = Path(__file__).with_name("greedy.mjs")
-PACKAGE = "onnxruntime-node@1.24.3"
+PACKAGE = "onnxruntime-node@1.30.0"
 
 
 @pytest.fixture(scope="session")
