@@ -10,9 +10,8 @@ the length of the source.
 import json
 import math
 import sys
-import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -20,9 +19,9 @@ import numpy as np
 import tyro
 
 import zoo
-from training import command_line, environment, inputs, translation
+from training import command_line, environment, inputs, recipe, translation
 from training.data.pipelines import Planner, Streams
-from training.recipe import Texts, UserError
+from training.recipe import Data, Texts, UserError
 from zoo import presets
 from zoo.bundle import Bundle
 from zoo.contract import Decodable, log_softmax
@@ -180,13 +179,12 @@ def exact(data: inputs.Inputs, part: str, network, window: int, rows=None, strid
 def main() -> None:
     """Prints the scores that the command line asks for."""
     first = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
-    recipe = presets.find(first) / "recipe.toml" if first else Path()
+    path = presets.find(first) / "recipe.toml" if first else Path()
     default = Options(model=tyro.MISSING, texts=Texts(data=tyro.MISSING))
-    if recipe.is_file():  # the defaults are what the model was trained on
-        saved = tomllib.loads(recipe.read_text(encoding="utf-8"))
-        saved = {name: tuple(x) if isinstance(x, list) else x for name, x in saved.items()}
-        texts = {f.name: saved[f.name] for f in fields(Texts) if f.name in saved}
-        default = Options(model=tyro.MISSING, texts=Texts(**texts), window=saved["window"])
+    if path.is_file():  # the defaults are what the model was trained on
+        trained = recipe.saved(path, Data)
+        texts = recipe.saved(path, Texts)
+        default = Options(model=tyro.MISSING, texts=texts, window=trained.window)
     options = tyro.cli(Options, default=default, description=__doc__)
     corpus = inputs.read(options.texts)
     environment.prepare()
@@ -239,10 +237,14 @@ def score_translations(model, pairs: list[tuple[str, str]], options: Options) ->
     if options.output:
         options.output.write_text("".join(f"{text}\n" for text in outputs), encoding="utf-8")
     if options.plot:
+        from matplotlib.figure import Figure  # not pyplot, which looks for a screen
+
         bands = translation.by_length(sources, outputs, references, options.lowercase)
         for band in bands:
             print(f"{band.first:>3} to {band.last:>3} words, {band.count:>5}: BLEU {band.bleu:.2f}")
-        translation.draw_by_length(bands, options.plot, options.model)
+        figure = Figure(figsize=(8, 4.5), layout="constrained")
+        translation.draw_by_length(figure.subplots(), {options.model: bands})
+        figure.savefig(options.plot, dpi=120)
 
 
 if __name__ == "__main__":

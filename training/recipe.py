@@ -261,6 +261,14 @@ def dump(recipe: Any) -> str:
     return tomli_w.dumps(_without_none({**dataclasses.asdict(recipe.text), **table}))
 
 
+def saved(path: Path, kind: type) -> Any:
+    """What a resolved recipe says of the fields of `kind`, which is `Texts` or `Data`."""
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    names = {item.name for item in dataclasses.fields(kind)} & table.keys()
+    values = {name: table[name] for name in names}
+    return kind(**{n: tuple(x) if isinstance(x, list) else x for n, x in values.items()})
+
+
 def differences(recipe: str, other: str) -> list[str]:
     """What two resolved recipes disagree on, as `key: value, value`.
 

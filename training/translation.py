@@ -1,8 +1,7 @@
 """Translations of many sentences, and how near they come to those of people."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from sacrebleu.metrics import BLEU, CHRF
 
@@ -95,27 +94,13 @@ def by_length(
     return bands
 
 
-def draw_by_length(bands: Sequence[Band], path: Path, name: str = "") -> None:
-    """Draws the BLEU of each band, and how many sources it has, as PNG."""
-    from matplotlib.figure import Figure  # not pyplot, which looks for a screen
-
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    middles = [(band.first + band.last) / 2 for band in bands]
-    axes.plot(middles, [band.bleu for band in bands], "o-", label=name or None)
-    for middle, band in zip(middles, bands):
-        axes.annotate(
-            str(band.count),
-            (middle, band.bleu),
-            textcoords="offset points",
-            xytext=(0, 6),
-            ha="center",
-            fontsize=8,
-        )
-    axes.set_xticks(middles, [f"{band.first}-{band.last}" for band in bands])
+def draw_by_length(axes, models: Mapping[str, Sequence[Band]], colors=None) -> None:
+    """Draws the BLEU of the bands of each model, and how many sources they have."""
+    for name, bands in models.items():
+        middles = [(band.first + band.last) / 2 for band in bands]
+        scores = [band.bleu for band in bands]
+        axes.plot(middles, scores, "o-", label=name, color=(colors or {}).get(name))
+    axes.set_xticks(middles, [f"{band.first}-{band.last}\n({band.count})" for band in bands])
     axes.set_ylim(0, 105)
-    axes.set_xlabel("words of the source (beside each point: how many there are)")
+    axes.set_xlabel("words of the source (and how many sources)")
     axes.set_ylabel("BLEU")
-    if name:
-        axes.legend()
-    figure.savefig(path, dpi=120)

@@ -1,14 +1,25 @@
-"""translate.py, generate.py and evaluate.py as one runs them, on small models with any weights."""
+"""The programs on trained models as one runs them, on small models with any weights."""
 
 import io
+import shutil
 import sys
 
 import numpy as np
 import pytest
+import tomli_w
 from keras import ops
 
 import zoo
-from training import attention, command_line, evaluate, generate, translate, translation
+from training import (
+    attention,
+    command_line,
+    compare,
+    evaluate,
+    generate,
+    results,
+    translate,
+    translation,
+)
 from zoo import presets, tokenizers
 from zoo.backbone import Backbone, EncoderDecoderBackbone
 from zoo.decoding import Options
@@ -226,3 +237,61 @@ def test_evaluation_of_a_translator(monkeypatch, capsys, translator, tmp_path):
     assert nats == pytest.approx(np.log(11), rel=0.3)  # hardly more than a guess
     assert (tmp_path / "bleu.png").read_bytes().startswith(b"\x89PNG")
     assert len((tmp_path / "out.txt").read_text().splitlines()) == 3
+
+
+# === compare.py ===
+
+
+def finished(directory, translates=False, **values):
+    """A run directory as far as compare.py reads one."""
+    row = dict.fromkeys(results.columns(translates), "1")
+    row |= {"run": directory.name, "data": "mine", "split": "a", "command": "run <it>"}
+    directory.mkdir(parents=True, exist_ok=True)
+    results.append(directory / "results.csv", row | values)
+    results.write(directory / "history.csv", [{"step": i, "val_nats": 3 - i} for i in (1, 2)])
+
+
+def test_models_of_a_split_are_in_a_table_the_best_last(run, tmp_path):
+    for name, nats, of in [("x", 1.0, {}), ("y", 3.0, {}), ("z", 0.5, {"split": "b"})]:
+        finished(tmp_path / "runs" / name, test_nats=nats, **of)
+    asked = ["--dataset", "mine", "--runs", str(tmp_path / "runs"), "--to", str(tmp_path / "p")]
+    *table, written = run(compare, *asked, "--split", "a").splitlines()
+    assert [line.split(" | ")[0] for line in table] == [
+        "| run",
+        "|---|---|---|---|---|---|---|",
+        "| y",
+        "| x",
+    ]
+    assert written == f"{tmp_path}/p.png, {tmp_path}/p.html"
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert "run &lt;it&gt;" in page
+    assert "<svg" in page
+    assert not any(word in page for word in ("<script", "<link", "<img", "@import", "<?xml"))
+    assert "| z" in run(compare, *asked)
+
+
+def test_tokens_that_differ_are_compared_by_characters(run, tmp_path):
+    for name, bits, size in [("x", 1.5, 10), ("y", 1.25, 20)]:
+        finished(tmp_path / name, test_bits_per_character=bits, vocabulary_size=size)
+    asked = ["--dataset", "mine", "--runs", str(tmp_path), "--to", str(tmp_path / "p")]
+    rows = run(compare, *asked).splitlines()[2:-1]
+    assert [row.split(" | ")[5] for row in rows] == ["1.5000", "1.2500"]
+
+
+def test_translators_are_compared_by_the_length_of_the_source(run, translator, tmp_path):
+    name = tmp_path / "runs" / "mine"
+    finished(name, translates=True, test_bleu=12.5)
+    shutil.copytree(translator, name / "preset")
+    (tmp_path / "pairs.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in PAIRS), "utf-8")
+    data = {"data": str(tmp_path / "pairs.tsv"), "kind": "pairs", "fractions": [0.3, 0.3, 0.4]}
+    (name / "recipe.toml").write_text(tomli_w.dumps(data), encoding="utf-8")
+    asked = ["--dataset", "mine", "--runs", str(name.parent), "--to", str(tmp_path / "p")]
+    *_, row, lengths, _ = run(compare, *asked).splitlines()
+    assert row.split(" | ")[3] == "12.50"
+    assert lengths.startswith("mine: BLEU by words of the source: 1 to 5: ")
+
+
+def test_a_comparison_of_nothing_is_a_mistake(run, tmp_path):
+    with pytest.raises(SystemExit, match="no results of mine, split b: train on it"):
+        run(compare, "--dataset", "mine", "--runs", str(tmp_path), "--split", "b")

@@ -1,0 +1,212 @@
+"""Compares the models of a data set: python training/compare.py --dataset names
+
+Takes the rows of training/results/<dataset>.csv and of the finished runs of that data set, a run's
+own where both have it. Prints a table, the best last, and draws scores against parameters and
+training time, the validation loss of each epoch, and for translations BLEU by the length of the
+source, as a PNG and as a page that needs no other file.
+"""
+
+import csv
+import html
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from training import command_line, inputs, recipe, translation
+from training.recipe import Texts, UserError
+
+RESULTS = Path(__file__).parent / "results"
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Compares the models of a data set."""
+
+    dataset: str
+    """Name of the data set, or what was given as --data."""
+    split: str | None = None
+    """The split whose models are compared; None for those of all."""
+    runs: Path = Path("runs")
+    """Folder of the run directories."""
+    lengths: tuple[str, ...] = ()
+    """For BLEU by length: the splits whose test parts are translated; none for each run's own."""
+    lowercase: bool = False
+    """Take upper and lower case for equal in BLEU by length."""
+    to: Path = Path("comparison")
+    """The PNG and the page to write, without the ends of their names."""
+
+
+def main(arguments: Arguments) -> None:
+    """Prints the table, and writes the picture and the page."""
+    rows = read_rows(arguments.dataset, arguments.runs)
+    rows = [row for row in rows if row["split"] == (arguments.split or row["split"])]
+    if not rows:
+        of_split = f", split {arguments.split}" if arguments.split else ""
+        raise UserError(
+            f"no results of {arguments.dataset}{of_split}: train on it, or name the folder of the "
+            "runs with --runs"
+        )
+    header, *cells = table(rows)
+    print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}")
+    for line in cells:
+        print(f"| {' | '.join(line)} |", flush=True)
+    runs = {row["run"]: arguments.runs / row["run"] for row in rows}
+    runs = {name: path for name, path in runs.items() if (path / "history.csv").is_file()}
+    curves = {name: _read(path / "history.csv") for name, path in runs.items()}
+    lengths = {}
+    if "signature" in rows[0]:
+        lengths = {name: bands(path, arguments) for name, path in runs.items()}
+        for name, of_lengths in lengths.items():
+            said = (f"{band.first} to {band.last}: {band.bleu:.1f}" for band in of_lengths)
+            print(f"{name}: BLEU by words of the source: {', '.join(said)}")
+    figure = draw(rows, curves, lengths)
+    arguments.to.parent.mkdir(parents=True, exist_ok=True)
+    picture, written = (
+        arguments.to.with_name(arguments.to.name + end) for end in (".png", ".html")
+    )
+    figure.savefig(picture, dpi=120)
+    written.write_text(page(arguments.dataset, [header, *cells], figure), encoding="utf-8")
+    print(f"{picture}, {written}")
+
+
+# === What there is ===
+
+
+def read_rows(dataset: str, runs: Path) -> list[Row]:
+    """The last row of each run on a data set, the best last."""
+    paths = [RESULTS / f"{dataset}.csv", *sorted(runs.glob("*/results.csv"))]
+    last = {row["run"]: row for path in paths if path.is_file() for row in _read(path)}
+    rows = [row for row in last.values() if row["data"] == dataset]
+    name = metric(rows)
+    sign = 1 if name == "bleu" else -1
+    return sorted(rows, key=lambda row: (row["split"], sign * score(row, name)))
+
+
+def _read(path: Path) -> list[Row]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def metric(rows: list[Row]) -> str:
+    """What compares these models: nats a token only where their tokens are the same."""
+    if rows and "signature" in rows[0]:
+        return "bleu"
+    same = len({(row["tokenizer"], row["vocabulary_size"]) for row in rows}) == 1
+    return "nats" if same else "bits_per_character"
+
+
+def score(row: Row, name: str) -> float:
+    """That of the test part, or of the whole where nothing is held out."""
+    return float(row[f"test_{name}"] or row[f"train_{name}"])
+
+
+def table(rows: list[Row]) -> list[list[str]]:
+    """The lines of a table, the names of its columns first."""
+    translates = "signature" in rows[0]
+    metrics = ["bleu", "chrf", "perplexity"] if translates else ["nats", "perplexity"]
+    metrics += [] if translates or metric(rows) == "nats" else ["bits_per_character"]
+    of_metrics = [f"test {name.replace('_', ' ')}" for name in metrics]
+    lines = [["run", "split", "parameters", *of_metrics, "minutes", "command"]]
+    for row in rows:
+        scores = [
+            f"{score(row, name):.{2 if name in ('bleu', 'chrf') else 4}f}" for name in metrics
+        ]
+        minutes = f"{float(row['seconds']) / 60:.1f}"
+        about = [row["run"], row["split"], f"{int(row['parameters']):,}"]
+        lines.append([*about, *scores, minutes, f"`{row['command']}`"])
+    return lines
+
+
+def bands(run: Path, arguments: Arguments) -> list[translation.Band]:
+    """BLEU by the length of the source, of greedy translations of test parts."""
+    import zoo
+
+    texts = recipe.saved(run / "recipe.toml", Texts)
+    chosen = [replace(texts, split=split) for split in arguments.lengths] or [texts]
+    pairs = [pair for each in chosen for pair in inputs.read(each).test]
+    sources, references = zip(*pairs)
+    outputs = [result.text for result in translation.translate(zoo.load(run), sources)]
+    return translation.by_length(sources, outputs, references, arguments.lowercase)
+
+
+# === Pictures ===
+
+LABELS = {"bleu": "BLEU", "nats": "nats a token", "bits_per_character": "bits a character"}
+
+
+def draw(rows: list[Row], curves: dict[str, list[Row]], lengths: dict[str, list]):
+    """One figure of all that there is to see, a colour a model."""
+    from matplotlib.figure import Figure  # not pyplot, which looks for a screen
+
+    panels = 2 + bool(curves) + bool(lengths)
+    figure = Figure(figsize=(5 * panels, 5) if panels < 4 else (12, 9), layout="constrained")
+    axes = list(figure.subplots(*((1, panels) if panels < 4 else (2, 2))).flat)
+    colors = {row["run"]: f"C{i}" for i, row in enumerate(rows)}
+    draw_scores(axes[0], rows, colors, "parameters", 1)
+    draw_scores(axes[1], rows, colors, "seconds", 60)
+    axes[0].set(xlabel="parameters", xscale="log")
+    axes[1].set(xlabel="minutes of training", xscale="symlog")
+    if curves:
+        for name, history in curves.items():
+            steps, nats = ([float(row[key]) for row in history] for key in ("step", "val_nats"))
+            axes[2].plot(steps, nats, color=colors[name])
+        axes[2].set(xlabel="steps", ylabel="nats a token, validation")
+    if lengths:
+        translation.draw_by_length(axes[3], lengths, colors)
+    for panel in axes:
+        panel.grid(alpha=0.3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def draw_scores(axes, rows: list[Row], colors: dict[str, str], column: str, unit: float) -> None:
+    """A mark a model."""
+    name = metric(rows)
+    for row in rows:
+        place = float(row[column]) / unit, score(row, name)
+        axes.plot(*place, "o", markersize=9, color=colors[row["run"]], label=row["run"])
+    axes.set_ylabel(f"{LABELS[name]}, test")
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; }}
+body {{ padding: 0 1rem; }}
+div {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .25rem .75rem; text-align: left; border-bottom: 1px solid #8888; }}
+svg {{ max-width: 100%; height: auto; background: white; }}
+</style>
+<h1>{title}</h1>
+<div><table><thead>{head}</thead><tbody>{body}</tbody></table></div>
+<figure role="img" aria-label="The scores of the table, drawn">{picture}</figure>
+</html>
+"""
+
+
+def page(dataset: str, lines: list[list[str]], figure) -> str:
+    """The table and the picture as one HTML file."""
+    svg = io.StringIO()
+    figure.savefig(svg, format="svg")
+
+    def row(cells, tag):
+        inside = "".join(f"<{tag}>{html.escape(cell.strip('`'))}</{tag}>" for cell in cells)
+        return f"<tr>{inside}</tr>"
+
+    return PAGE.format(
+        title=html.escape(f"Models of {dataset}"),
+        head=row(lines[0], "th"),
+        body="".join(row(cells, "td") for cells in lines[1:]),
+        picture=svg.getvalue().partition("<svg")[1] + svg.getvalue().partition("<svg")[2],
+    )
+
+
+if __name__ == "__main__":
+    command_line.run(main, Arguments)
