@@ -1,5 +1,6 @@
 """From functions of TensorFlow to graphs of ONNX."""
 
+import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -46,8 +47,16 @@ def graph(function: Function) -> onnx.ModelProto:
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
-        raise ValueError(str(error).splitlines()[0]) from None
+        raise ValueError(_reason(error)) from None
     return model
+
+
+def _reason(error):
+    """What is wrong in a line, with the layer where that is known."""
+    if node := re.search(r"No Op registered.*Name: (\S+) OpType: (\S+)", str(error), re.DOTALL):
+        layer, operator = node[1].rpartition("/")[0], node[2]
+        return f"layer {layer} needs {operator}, which ONNX does not have"
+    return str(error).splitlines()[0]
 
 
 def candidates() -> onnx.ModelProto:

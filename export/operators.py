@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import keras
 import numpy as np
+import onnx
 import tensorflow as tf
 from keras import ops
 from keras.layers import Embedding, LayerNormalization
@@ -129,9 +130,35 @@ def _erfc(graph, node, name, arguments):
     graph.make_node("Sub", [one, erf], outputs=outputs, name=name, **described)
 
 
+def _update_slice(graph, node, name, arguments):
+    """An array with another written into it from some indices on: that one padded, and chosen."""
+    described = {"shapes": node.output_shapes, "dtypes": node.output_dtypes}
+    (whole, part, start), outputs = node.input, node.output
+    graph.remove_node(name)
+
+    def make(kind, inputs, **attributes):
+        return graph.make_node(kind, inputs, attr=attributes).output[0]
+
+    before = make("Cast", [start], to=onnx.TensorProto.INT64)
+    until = make("Add", [before, make("Shape", [part])])
+    pads = make("Concat", [before, make("Sub", [make("Shape", [whole]), until])], axis=0)
+    written = make("Pad", [part, pads])
+    ones = make(
+        "Expand",
+        [graph.make_const(f"{name}/one", np.ones((), "float32")).output[0], make("Shape", [part])],
+    )
+    chosen = make("Cast", [make("Pad", [ones, pads])], to=onnx.TensorProto.BOOL)
+    graph.make_node("Where", [chosen, written, whole], outputs=outputs, name=name, **described)
+
+
 def _where(graph, node, name, arguments):
     node.type = "Where"  # of which tf2onnx makes casts and products
 
 
-HANDLERS = {"PyFunc": (_replace, []), "Erfc": (_erfc, []), "SelectV2": (_where, [])}
+HANDLERS = {
+    "PyFunc": (_replace, []),
+    "Erfc": (_erfc, []),
+    "SelectV2": (_where, []),
+    "XlaDynamicUpdateSlice": (_update_slice, []),
+}
 """For `tf2onnx.convert`."""

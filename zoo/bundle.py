@@ -51,7 +51,7 @@ class Bundle(Decodable):
         directory, manifest: where it is, and the content of `manifest.json`.
         state_spec: the leaves of the state.
         max_length: most tokens of a sequence, `None` where there is no bound.
-        tokenizer: of the text.
+        tokenizer: of the text; `None` for a model from elsewhere.
         source_tokenizer: of the source; `None` for a language model, which has no source.
 
     Raises:
@@ -63,13 +63,16 @@ class Bundle(Decodable):
         self.directory = Path(directory)
         self.manifest, self.state_spec, files = self._read_manifest()
         self.max_length = self.manifest.get("max_length")
+        self.ragged = self.manifest.get("ragged", True)
         self._threads = threads
         self._graphs: dict[str, _Graph] = {}
         if "weights.bin" in files:
             self._checked("weights.bin")
         self._decode = self._graph("decode")
         self._encode = self._graph("encode") if "encode.onnx" in files else None
-        self.tokenizer = Tokenizer.load(self._checked("tokenizer.json"))
+        self.tokenizer = None
+        if "tokenizer.json" in files:
+            self.tokenizer = Tokenizer.load(self._checked("tokenizer.json"))
         self.source_tokenizer = self.tokenizer if self._encode else None
         if "source_tokenizer.json" in files:
             self.source_tokenizer = Tokenizer.load(self._checked("source_tokenizer.json"))

@@ -219,10 +219,13 @@ class Decodable:
     Attributes:
         state_spec: the leaves of the state.
         max_length: most tokens of a sequence, where the architecture has a bound.
+        ragged: whether the rows of a batch may have different lengths. A model whose may not writes
+            one text at a time, and is never given padding.
     """
 
     state_spec: StateSpec
     max_length: int | None = None
+    ragged: bool = True
 
     def start(self, source_ids_or_batch) -> State:
         """The state before the first token: of so many rows, or one row a source sentence."""

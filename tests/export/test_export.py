@@ -126,10 +126,10 @@ def test_the_manifest_lists_what_is_there(exported, name):
     files = {str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()}
     assert set(manifest["files"]) == files - {"manifest.json"}
     assert manifest["special_ids"] == {"<pad>": 0, "<eos>": 1, "<unk>": 2}
-    differences = manifest["verified"]["largest_differences"]
     leaves = {leaf["name"] for leaf in manifest["state"] if leaf["kind"] != "cursor"}
-    assert set(differences) == {"logits"} | leaves
-    assert max(differences.values()) <= manifest["verified"]["tolerance"]
+    for differences in (manifest["verification"][name] for name in ("onnx", "saved_model")):
+        assert set(differences) == {"logits"} | leaves
+        assert max(differences.values()) <= manifest["verification"]["tolerance"]
 
 
 def test_a_bound_on_positions_is_one_on_texts(exported):
