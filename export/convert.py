@@ -30,7 +30,8 @@ def convert(preset: str, directory: Path) -> None:
     """
     print("loading", flush=True)
     model = foreign.load(preset)
-    if not isinstance(model, Decodable):
+    can_decode = isinstance(model, Decodable)
+    if not can_decode:
         print("SavedModel", flush=True)
         function = saved_model.write_forward(model, directory / "saved_model")
         print("forward.onnx", flush=True)

@@ -25,7 +25,8 @@ from zoo.contract import Decodable
 
 def check_tokenizer(model: keras.Model) -> None:
     """Raises `ExportError` where a model of the zoo has none, or one of another model."""
-    if not isinstance(model, Decodable) or not model.ragged:
+    can_decode = isinstance(model, Decodable)
+    if not can_decode or not model.ragged:
         return
     if model.preprocessor is None:
         raise ExportError("the preset has no tokenizer: save the task with its preprocessor")
