@@ -19,7 +19,7 @@ import tf2onnx
 
 from export import foreign, saved_model
 from zoo.bundle import OUT
-from zoo.contract import Decodable
+from zoo.tasks import Generator
 
 _OPSET = 18
 
@@ -43,7 +43,7 @@ def convert(preset: str, directory: Path) -> None:
     """
     print("loading", flush=True)
     model = foreign.load(preset)
-    if not isinstance(model, Decodable):
+    if not isinstance(model, Generator):
         print("SavedModel", flush=True)
         function = saved_model.write_forward(model, directory / "saved_model")
         print("forward.onnx", flush=True)
