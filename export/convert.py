@@ -15,7 +15,7 @@ import tensorflow as tf
 from export import foreign, graphs, saved_model, weights
 from export.graphs import Function
 from zoo.bundle import OUT
-from zoo.contract import Decodable
+from zoo.tasks import Generator
 
 
 def convert(preset: str, directory: Path) -> None:
@@ -30,8 +30,7 @@ def convert(preset: str, directory: Path) -> None:
     """
     print("loading", flush=True)
     model = foreign.load(preset)
-    can_decode = isinstance(model, Decodable)
-    if not can_decode:
+    if not isinstance(model, Generator):
         print("SavedModel", flush=True)
         function = saved_model.write_forward(model, directory / "saved_model")
         print("forward.onnx", flush=True)

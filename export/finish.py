@@ -20,13 +20,12 @@ from export.verify import (
     verify,
 )
 from zoo.bundle import Bundle
-from zoo.contract import Decodable
+from zoo.tasks import Generator
 
 
 def check_tokenizer(model: keras.Model) -> None:
     """Raises `ExportError` where a model of the zoo has none, or one of another model."""
-    can_decode = isinstance(model, Decodable)
-    if not can_decode or not model.ragged:
+    if not isinstance(model, Generator) or not model.ragged:
         return
     if model.preprocessor is None:
         raise ExportError("the preset has no tokenizer: save the task with its preprocessor")
@@ -56,7 +55,7 @@ def finish(
     Raises:
         ExportError: the graphs are not the same function as the model, or lose too much.
     """
-    can_decode = isinstance(model, Decodable)
+    can_decode = isinstance(model, Generator)
     if can_decode:
         _save_tokenizers(model, directory)
     manifest.write(directory, model, preset)
