@@ -7,6 +7,7 @@ source, as a PNG and as a page that needs no other file.
 """
 
 import csv
+import functools
 import html
 import io
 from dataclasses import dataclass, replace
@@ -125,10 +126,13 @@ def bands(run: Path, arguments: Arguments) -> list[translation.Band]:
 
     texts = recipe.saved(run / "recipe.toml", Texts)
     chosen = [replace(texts, split=split) for split in arguments.lengths] or [texts]
-    pairs = [pair for each in chosen for pair in inputs.read(each).test]
+    pairs = [pair for each in chosen for pair in _read_corpus(each).test]
     sources, references = zip(*pairs)
     outputs = [result.text for result in translation.translate(zoo.load(run), sources)]
     return translation.by_length(sources, outputs, references, arguments.lowercase)
+
+
+_read_corpus = functools.cache(inputs.read)  # the same for many models; some take a while
 
 
 # === Pictures ===
@@ -146,8 +150,8 @@ def draw(rows: list[Row], curves: dict[str, list[Row]], lengths: dict[str, list]
     colors = {row["run"]: f"C{i}" for i, row in enumerate(rows)}
     draw_scores(axes[0], rows, colors, "parameters", 1)
     draw_scores(axes[1], rows, colors, "seconds", 60)
-    axes[0].set(xlabel="parameters", xscale="log")
-    axes[1].set(xlabel="minutes of training", xscale="symlog")
+    axes[0].set_xlabel("parameters")
+    axes[1].set_xlabel("minutes of training")
     if curves:
         for name, history in curves.items():
             steps, nats = ([float(row[key]) for row in history] for key in ("step", "val_nats"))
@@ -168,6 +172,9 @@ def draw_scores(axes, rows: list[Row], colors: dict[str, str], column: str, unit
         place = float(row[column]) / unit, score(row, name)
         axes.plot(*place, "o", markersize=9, color=colors[row["run"]], label=row["run"])
     axes.set_ylabel(f"{LABELS[name]}, test")
+    values = [float(row[column]) / unit for row in rows]
+    if max(values) > 10 * min(values):
+        axes.set_xscale("symlog" if min(values) < 1 else "log")
 
 
 PAGE = """<!doctype html>
