@@ -4,8 +4,8 @@ from export.exporter import export
 export(model, "bundles/lstm")
 """
 
+import errno
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
@@ -14,59 +14,79 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tqdm import tqdm
 
-import zoo
-from export.verify import TOLERANCE, ExportError, verify
-from zoo import presets
-from zoo.bundle import Bundle
+from export.verify import ExportError
 
-_NEEDS = ("tensorflow", "tf2onnx", "onnx")
+_NEEDS = {
+    "keras_hub": "keras-hub",
+    "tensorflow": "tensorflow",
+    **{name: name for name in ("tf2onnx", "onnx", "onnxruntime", "onnxscript", "jsonschema")},
+}
 _BAR = "{desc} |{bar}| {elapsed}{postfix}"
 
 
-def export(model: Any, to: str | os.PathLike) -> dict:
+def export(model: Any, to: str | os.PathLike, **options) -> dict:
     """Writes the bundle of one model; see `export_all`."""
-    return export_all({to: model})[0]
+    return export_all({to: model}, **options)[0]
 
 
-def export_all(models: Mapping[str | os.PathLike, Any]) -> list[dict]:
+def export_all(
+    models: Mapping[str | os.PathLike, Any],
+    quantize: Literal["int8"] | None = None,
+    max_loss: float = 0.02,
+) -> list[dict]:
     """Writes bundles; `zoo.bundle` says what is in one.
 
     A bundle is compared with its model on this process's backend before it appears, all at once.
 
     Args:
-        models: by the directory to write, which is new or empty: a task of `zoo.tasks`, or what
-            `zoo.load` takes.
+        models: by the directory to write, which is new or empty: what `zoo.load` takes, a task of
+            `zoo.tasks`, a KerasHub `CausalLM`, or any other `keras.Model`, whose forward pass alone
+            is exported.
+        quantize: what the weights of the graphs for ONNX Runtime become; of presets and runs alone,
+            whose test data says what that costs.
+        max_loss: how much worse the perplexity or BLEU may be then, as a part of what it was.
 
     Returns:
         The manifest of each.
 
     Raises:
-        ExportError: a directory is not empty, a package is missing, the model does not convert or
-            its graphs are not the same function; no bundle is left.
+        ExportError: a directory is not empty, a package is missing, the disk is full, the model
+            does not convert, its graphs are not the same function or lose too much when they are
+            quantized; no bundle is left.
         ValueError: there is no such preset.
     """
     if missing := [name for name in _NEEDS if not importlib.util.find_spec(name)]:
-        raise ExportError(f"{missing[0]} is missing: pip install 'sequence-zoo[export]'")
-    with ExitStack() as stack:
-        drafts = [stack.enter_context(_draft(Path(to))) for to in models]
-        saved = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zoo-export-")))
-        tasks, names = [], []
-        for i, model in enumerate(models.values()):
-            is_name = isinstance(model, str | os.PathLike)
-            tasks.append(zoo.load(model) if is_name else model)
-            names.append(model if is_name else saved / str(i))
-            if not is_name:
-                presets.save(model, saved / str(i))
-        graphs = sum(1 + hasattr(task.backbone.network, "encode") for task in tasks)
-        _convert(list(zip(names, drafts)), graphs)
-        manifests = [_verified(draft, task) for draft, task in zip(drafts, tasks)]
-        for to, draft in zip(models, drafts):
-            os.replace(draft, to)
-    return manifests
+        raise ExportError(f"{_NEEDS[missing[0]]} is missing: pip install 'sequence-zoo[export]'")
+    from export import finish, foreign
+
+    try:
+        with ExitStack() as stack:
+            drafts = [stack.enter_context(_draft(Path(to))) for to in models]
+            saved = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zoo-export-")))
+            loaded, sources, presets = [], [], []
+            for i, model in enumerate(models.values()):
+                is_name = isinstance(model, str | os.PathLike)
+                loaded.append(foreign.load(model) if is_name else foreign.adapt(model))
+                finish.check_tokenizer(loaded[-1])
+                sources.append(model if is_name else foreign.save(model, saved / str(i)))
+                presets.append(model if is_name else None)
+            encoders = sum(bool(getattr(model, "source_tokenizer", None)) for model in loaded)
+            _convert(list(zip(sources, drafts)), 3 * len(loaded) + encoders)
+            manifests = [
+                finish.finish(draft, model, preset, quantize, max_loss)
+                for draft, model, preset in zip(drafts, loaded, presets)
+            ]
+            for to, draft in zip(models, drafts):
+                os.replace(draft, to)
+        return manifests
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise ExportError("the disk is full: make room, or name another directory") from None
+        raise
 
 
 @contextmanager
@@ -83,7 +103,7 @@ def _draft(to: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _convert(pairs, graphs):
+def _convert(pairs, stages):
     """Runs `export.convert` in an interpreter of its own, with a bar for the stages it prints."""
     environment = {
         **os.environ,
@@ -99,7 +119,7 @@ def _convert(pairs, graphs):
         subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
         ) as process,
-        tqdm(total=2 * len(pairs) + graphs, desc="exporting", bar_format=_BAR) as bar,
+        tqdm(total=stages, desc="exporting", bar_format=_BAR) as bar,
     ):
         for stage in process.stdout:
             bar.set_postfix_str(stage.strip())
@@ -108,14 +128,3 @@ def _convert(pairs, graphs):
             errors.seek(0)
             last = (errors.read().strip() or "it was killed").splitlines()[-1]
             raise ExportError(last.removeprefix("error: "))
-
-
-def _verified(draft, task):
-    """Compares the graphs with the task and writes the figures into the manifest."""
-    bundle = Bundle(draft)
-    differences = verify(bundle, task, bundle.tokenizer, bundle.source_tokenizer)
-    manifest = bundle.manifest | {
-        "verified": {"tolerance": TOLERANCE, "largest_differences": differences}
-    }
-    (draft / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
-    return manifest

@@ -6,13 +6,13 @@ training time, the validation loss of each epoch, and for translations BLEU by t
 source, as a PNG and as a page that needs no other file.
 """
 
-import csv
+import functools
 import html
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from training import command_line, inputs, recipe, translation
+from training import command_line, inputs, recipe, results, translation
 from training.recipe import Texts, UserError
 
 RESULTS = Path(__file__).parent / "results"
@@ -50,13 +50,13 @@ def main(arguments: Arguments) -> None:
         )
     header, *cells = table(rows)
     print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}")
-    for line in cells:
-        print(f"| {' | '.join(line)} |", flush=True)
+    for *line, command in cells:
+        print(f"| {' | '.join(line)} | `{command}` |", flush=True)
     runs = {row["run"]: arguments.runs / row["run"] for row in rows}
     runs = {name: path for name, path in runs.items() if (path / "history.csv").is_file()}
-    curves = {name: _read(path / "history.csv") for name, path in runs.items()}
+    curves = {name: results.read(path / "history.csv") for name, path in runs.items()}
     lengths = {}
-    if "signature" in rows[0]:
+    if metric(rows) == "bleu":
         lengths = {name: bands(path, arguments) for name, path in runs.items()}
         for name, of_lengths in lengths.items():
             said = (f"{band.first} to {band.last}: {band.bleu:.1f}" for band in of_lengths)
@@ -77,16 +77,11 @@ def main(arguments: Arguments) -> None:
 def read_rows(dataset: str, runs: Path) -> list[Row]:
     """The last row of each run on a data set, the best last."""
     paths = [RESULTS / f"{dataset}.csv", *sorted(runs.glob("*/results.csv"))]
-    last = {row["run"]: row for path in paths if path.is_file() for row in _read(path)}
+    last = {row["run"]: row for path in paths if path.is_file() for row in results.read(path)}
     rows = [row for row in last.values() if row["data"] == dataset]
     name = metric(rows)
     sign = 1 if name == "bleu" else -1
     return sorted(rows, key=lambda row: (row["split"], sign * score(row, name)))
-
-
-def _read(path: Path) -> list[Row]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def metric(rows: list[Row]) -> str:
@@ -98,15 +93,17 @@ def metric(rows: list[Row]) -> str:
 
 
 def score(row: Row, name: str) -> float:
-    """That of the test part, or of the whole where nothing is held out."""
-    return float(row[f"test_{name}"] or row[f"train_{name}"])
+    """That of the test part, else of the next best that there is."""
+    return float(next(filter(None, (row[f"{part}_{name}"] for part in reversed(results.PARTS)))))
 
 
 def table(rows: list[Row]) -> list[list[str]]:
     """The lines of a table, the names of its columns first."""
-    translates = "signature" in rows[0]
-    metrics = ["bleu", "chrf", "perplexity"] if translates else ["nats", "perplexity"]
-    metrics += [] if translates or metric(rows) == "nats" else ["bits_per_character"]
+    metrics = {
+        "bleu": ("bleu", "chrf", "perplexity"),
+        "nats": ("nats", "perplexity"),
+        "bits_per_character": ("nats", "perplexity", "bits_per_character"),
+    }[metric(rows)]
     of_metrics = [f"test {name.replace('_', ' ')}" for name in metrics]
     lines = [["run", "split", "parameters", *of_metrics, "minutes", "command"]]
     for row in rows:
@@ -115,7 +112,7 @@ def table(rows: list[Row]) -> list[list[str]]:
         ]
         minutes = f"{float(row['seconds']) / 60:.1f}"
         about = [row["run"], row["split"], f"{int(row['parameters']):,}"]
-        lines.append([*about, *scores, minutes, f"`{row['command']}`"])
+        lines.append([*about, *scores, minutes, row["command"]])
     return lines
 
 
@@ -125,10 +122,13 @@ def bands(run: Path, arguments: Arguments) -> list[translation.Band]:
 
     texts = recipe.saved(run / "recipe.toml", Texts)
     chosen = [replace(texts, split=split) for split in arguments.lengths] or [texts]
-    pairs = [pair for each in chosen for pair in inputs.read(each).test]
+    pairs = [pair for each in chosen for pair in _read_corpus(each).test]
     sources, references = zip(*pairs)
     outputs = [result.text for result in translation.translate(zoo.load(run), sources)]
     return translation.by_length(sources, outputs, references, arguments.lowercase)
+
+
+_read_corpus = functools.cache(inputs.read)  # the same for many models; some take a while
 
 
 # === Pictures ===
@@ -146,8 +146,8 @@ def draw(rows: list[Row], curves: dict[str, list[Row]], lengths: dict[str, list]
     colors = {row["run"]: f"C{i}" for i, row in enumerate(rows)}
     draw_scores(axes[0], rows, colors, "parameters", 1)
     draw_scores(axes[1], rows, colors, "seconds", 60)
-    axes[0].set(xlabel="parameters", xscale="log")
-    axes[1].set(xlabel="minutes of training", xscale="symlog")
+    axes[0].set_xlabel("parameters")
+    axes[1].set_xlabel("minutes of training")
     if curves:
         for name, history in curves.items():
             steps, nats = ([float(row[key]) for row in history] for key in ("step", "val_nats"))
@@ -164,10 +164,13 @@ def draw(rows: list[Row], curves: dict[str, list[Row]], lengths: dict[str, list]
 def draw_scores(axes, rows: list[Row], colors: dict[str, str], column: str, unit: float) -> None:
     """A mark a model."""
     name = metric(rows)
-    for row in rows:
-        place = float(row[column]) / unit, score(row, name)
+    values = [float(row[column]) / unit for row in rows]
+    for row, value in zip(rows, values):
+        place = value, score(row, name)
         axes.plot(*place, "o", markersize=9, color=colors[row["run"]], label=row["run"])
     axes.set_ylabel(f"{LABELS[name]}, test")
+    if max(values) > 10 * min(values):
+        axes.set_xscale("symlog" if min(values) < 1 else "log")
 
 
 PAGE = """<!doctype html>
@@ -197,14 +200,14 @@ def page(dataset: str, lines: list[list[str]], figure) -> str:
     figure.savefig(svg, format="svg")
 
     def row(cells, tag):
-        inside = "".join(f"<{tag}>{html.escape(cell.strip('`'))}</{tag}>" for cell in cells)
+        inside = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
         return f"<tr>{inside}</tr>"
 
     return PAGE.format(
         title=html.escape(f"Models of {dataset}"),
         head=row(lines[0], "th"),
         body="".join(row(cells, "td") for cells in lines[1:]),
-        picture=svg.getvalue().partition("<svg")[1] + svg.getvalue().partition("<svg")[2],
+        picture="".join(svg.getvalue().partition("<svg")[1:]),  # without the XML declaration
     )
 
 

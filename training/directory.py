@@ -1,7 +1,6 @@
 """The directory of a run: what is in it, and who may write there."""
 
 import contextlib
-import csv
 import json
 import logging
 import shutil
@@ -11,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from training import distribution, environment, recipe
+from training import distribution, environment, recipe, results
 from training.recipe import UserError
 
 log = logging.getLogger("training")
@@ -91,5 +90,4 @@ class RunDirectory:
         # The first process may not yet have taken away what --restart is to replace.
         if self.options.restart or not self.results.exists():
             return False
-        with self.results.open(encoding="utf-8") as file:
-            return next(csv.DictReader(file))["epochs"] == str(self.options.epochs)
+        return results.read(self.results)[0]["epochs"] == str(self.options.epochs)

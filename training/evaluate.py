@@ -7,6 +7,7 @@ scored by BLEU and chrF as well, whole texts against those that people wrote, an
 the length of the source.
 """
 
+import json
 import math
 import sys
 from collections.abc import Callable
@@ -14,13 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import tyro
 
 import zoo
 from training import command_line, environment, inputs, recipe, translation
-from training.data.pipelines import Planner
+from training.data.pipelines import Planner, Streams
 from training.recipe import Data, Texts, UserError
 from zoo import presets
+from zoo.bundle import Bundle
+from zoo.contract import Decodable, log_softmax
 
 Scores = dict[str, float]
 
@@ -91,6 +95,29 @@ def adapt(backbone, planner: Planner, characters: int, learning_rate: float) -> 
     return _scores({name: values[-1] for name, values in history.items()}, planner, characters)
 
 
+def decodable_scores(model: Decodable, planner: Planner, characters: int) -> Scores:
+    """The scores of a bundle, or of anything that decoders can run, as `scorer` gives them.
+
+    Args:
+        model: what reads.
+        planner, characters: as for `scorer`.
+    """
+    sums = dict.fromkeys(("nats", "top_1", "top_5"), 0.0)
+    state = None
+    for x, y, weight in planner.one_pass():
+        if state is None or not isinstance(planner, Streams):
+            state = model.start(x.get("encoder_token_ids", len(y)))
+        logits, state = model.step(x["token_ids"], state)
+        logits, targets = logits[weight > 0], y[weight > 0, None]
+        own = np.take_along_axis(logits, targets, axis=1)
+        better = (logits > own).sum(axis=1)
+        sums["nats"] -= float(np.take_along_axis(log_softmax(logits), targets, axis=1).sum())
+        sums["top_1"] += int((better < 1).sum())
+        sums["top_5"] += int((better < 5).sum())
+    means = {name: total / planner.targets_per_pass for name, total in sums.items()}
+    return _scores(means, planner, characters)
+
+
 def _scores(logs, planner: Planner, characters: int) -> Scores:
     nats = logs["nats"]
     return {
@@ -130,6 +157,10 @@ class Options:
     """A PNG to draw in it BLEU by the length of the source."""
     output: Path | None = None
     """A file to write the translations to, one a line."""
+    bundle: Path | None = None
+    """An exported bundle of the model, to be scored in its place."""
+    json: bool = False
+    """Print the scores as one line of JSON."""
     decoding: tyro.conf.OmitArgPrefixes[command_line.Decoding] = field(
         default_factory=lambda: command_line.Decoding(max_tokens=translation.MAX_TOKENS)
     )
@@ -170,25 +201,35 @@ def main() -> None:
         **{name: getattr(options, name) for name in ("window", "rows", "stride")},
     )
     characters = data.characters(options.part)
-    if options.dynamic is None:
+    model = Bundle(options.bundle) if options.bundle else task
+    if options.bundle:
+        scores = decodable_scores(model, planner, characters)
+    elif options.dynamic is None:
         scores = scorer(task.backbone, planner, characters)()
     else:
         scores = adapt(task.backbone, planner, characters, options.dynamic)
-    print(
-        f"{options.model} on the {options.part} part of {corpus.name} (split {corpus.split}, "
+    about = (
+        f"the {options.part} part of {corpus.name} (split {corpus.split}, "
         f"sha256 {corpus.hash[:12]})"
     )
+    if options.json:
+        if corpus.kind == "pairs":
+            quality = translation.score(model, getattr(corpus, options.part), options.lowercase)
+            scores |= {"bleu": quality.bleu, "chrf": quality.chrf}
+        print(json.dumps({"data": about, **scores}))
+        return
+    print(f"{options.model} on {about}")
     print(f"{planner.targets_per_pass} tokens of {task.tokenizer}, each <eos> counted")
     for name, value in scores.items():
         print(f"{name:<19} {value:.4f}")
     if corpus.kind == "pairs":
-        score_translations(task, getattr(corpus, options.part), options)
+        score_translations(model, getattr(corpus, options.part), options)
 
 
-def score_translations(task, pairs: list[tuple[str, str]], options: Options) -> None:
+def score_translations(model, pairs: list[tuple[str, str]], options: Options) -> None:
     """Translates the sources, prints the scores, and writes the files that were asked for."""
     sources, references = ([pair[side] for pair in pairs] for side in (0, 1))
-    results = translation.translate(task, sources, options.decoding)
+    results = translation.translate(model, sources, options.decoding)
     outputs = [result.text for result in results]
     quality = translation.quality(outputs, references, options.lowercase)
     print(f"{'BLEU':<19} {quality.bleu:.2f}  {quality.signature}")

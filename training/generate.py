@@ -1,13 +1,13 @@
 """Writes texts with a language model: python training/generate.py --preset NAME "Once upon a"."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import tyro
 
 import zoo
 from training import command_line
 from training.recipe import UserError
-from zoo.decoding import Options, Request
+from zoo.command_line import complete
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,20 +32,9 @@ def main(arguments: Arguments) -> None:
     model = zoo.load(arguments.preset)
     if model.source_tokenizer:
         raise UserError(f"{arguments.preset} translates: use training/translate.py")
-    prompts = [text for text in beginnings for _ in range(arguments.number)]
-    requests = [
-        Request.of(model.tokenizer, prompt, options=_numbered(arguments.decoding, i))
-        for i, prompt in enumerate(prompts)
-    ]
-    results = command_line.write(model, requests, arguments.batch_size)
     command_line.show(
-        prompt + one.text for prompt, result in zip(prompts, results) for one in result.ranked
+        complete(model, beginnings, arguments.decoding, arguments.number, arguments.batch_size)
     )
-
-
-def _numbered(options: Options, i: int) -> Options:
-    """A seed of its own for each text: those that follow the one given."""
-    return options if options.seed is None else replace(options, seed=options.seed + i)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ class Arguments:
 
 
 def main(arguments: Arguments) -> None:
-    """Copies the preset and its recipe."""
+    """Copies the preset, its recipe and its scores."""
     environment.prepare()
     environment.configure()
     import zoo
@@ -35,6 +35,7 @@ def main(arguments: Arguments) -> None:
     source = arguments.run / "preset"
     presets.save(zoo.load(source), to, float16=True)
     shutil.copy(source / "recipe.toml", to)
+    shutil.copy(arguments.run / "results.csv", to)
     print(f"{to}: {sum(f.stat().st_size for f in to.rglob('*') if f.is_file()) / 1e6:.1f} MB")
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import tomli_w
 import tyro
 
+from zoo.command_line import UserError as UserError
 from zoo.tokenizers import MODES
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -38,10 +39,6 @@ ARCHITECTURES = {
     "vaswani": "zoo.models.vaswani:VaswaniEncoderDecoder",
 }
 """What `[model] architecture` may be: module and class of each `zoo.backbone.Network`."""
-
-
-class UserError(ValueError):
-    """What the user can mend; shown as one line."""
 
 
 def bounded(default: Any, least: float, most: float = math.inf) -> Any:

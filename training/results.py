@@ -72,6 +72,12 @@ def append(path: Path, row: dict[str, Any]) -> None:
         file.write(text.getvalue())
 
 
+def read(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
     """Writes rows of the same keys as CSV, under a temporary name first."""
     temporary = path.with_name(f"{path.name}.part")

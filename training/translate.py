@@ -1,6 +1,5 @@
 """Translates: python training/translate.py --preset NAME "I love you."."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import tyro
 import zoo
 from training import attention, command_line, translation
 from training.recipe import UserError
-from zoo.decoding import Result
+from zoo.command_line import table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +45,6 @@ def main(arguments: Arguments) -> None:
         command_line.show(table(results))
     else:
         command_line.show(result.text for result in results)
-
-
-def table(results: list[Result]) -> Iterator[str]:
-    """A line each of the best translations: the number of the text, the score and the translation,
-    a tab between them."""
-    for number, result in enumerate(results, 1):
-        for best in result.ranked:
-            yield f"{number}\t{best.score:.4f}\t{best.text}"
 
 
 if __name__ == "__main__":

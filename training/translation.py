@@ -1,53 +1,12 @@
 """Translations of many sentences, and how near they come to those of people."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sacrebleu.metrics import BLEU, CHRF
 
-from training import command_line
-from zoo import decoding
-
-MAX_TOKENS = 512
-"""More than any translation should have; what ends one that does not end is its source's length."""
-
-
-def translate(
-    model,
-    sources: Sequence[str],
-    options: decoding.Options | None = None,
-    batch_size: int = 64,
-    attention: bool = False,
-) -> list[decoding.Result]:
-    """Translates sentences, greedily where no options say otherwise.
-
-    A translation has at most 16 tokens and twice those of its source. A blank line has no tokens.
-
-    Args:
-        model: a `zoo.tasks.Seq2SeqLM`, or a `zoo.bundle.Bundle` that translates.
-        sources: as people write them.
-        options: of the decoder.
-        batch_size: sentences decoded together.
-        attention: ask for the attention weights too.
-
-    Returns:
-        A result a sentence, in their order.
-    """
-    options = options or decoding.Options(max_tokens=MAX_TOKENS)
-    bound = min(options.max_tokens, model.max_length or options.max_tokens)
-    empty = decoding.Result("", (), (), "end")
-    requests = {}
-    for i, source in enumerate(sources):
-        if source.strip():
-            request = decoding.Request.of(
-                model.tokenizer, "", source, options, model.source_tokenizer, attention
-            )
-            most = max(options.min_tokens, 16 + 2 * len(request.source_ids or ()))
-            requests[i] = replace(request, options=replace(options, max_tokens=min(bound, most)))
-    written = command_line.write(model, list(requests.values()), batch_size)
-    results = dict(zip(requests, written))
-    return [results.get(i, empty) for i in range(len(sources))]
-
+from zoo.command_line import MAX_TOKENS as MAX_TOKENS
+from zoo.command_line import translate as translate
 
 # === Scores ===
 

@@ -41,6 +41,13 @@ class Network(keras.layers.Layer):
     """Whether `call`, and `encode` where there is one, take `attention`."""
     max_length: int | None = None
     """Most tokens of a sequence, where the architecture has a bound."""
+    ragged: bool = True
+    """Whether the rows of a batch may have different lengths."""
+
+    @property
+    def architecture(self) -> str:
+        """What it is called."""
+        return type(self).__name__
 
     @property
     def state_spec(self) -> StateSpec:

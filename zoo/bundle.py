@@ -7,6 +7,10 @@ A bundle is a directory, made by `export/run.py`:
 | `manifest.json`              | the format, the state's leaves, special ids, files and checksums |
 | `decode.onnx`                | `token_ids` and the leaves -> `logits` and the leaves           |
 | `encode.onnx`                | of a translation model: `source_ids` -> the leaves              |
+| `candidates.onnx`            | `logits`, `token_ids`, `k` -> `ids`, `log_probs` of the k best  |
+| `take.onnx`                  | `rows` and the leaves -> those rows of the leaves               |
+| `attention.onnx`             | what `decode.onnx` takes -> attention weights by name           |
+| `weights.bin`                | the weights of these, each once                                 |
 | `tokenizer.json`             | of the text                                                     |
 | `source_tokenizer.json`      | of the source, where that is another one                        |
 | `saved_model/`               | the same two, and the whole model, for TensorFlow               |
@@ -47,7 +51,7 @@ class Bundle(Decodable):
         directory, manifest: where it is, and the content of `manifest.json`.
         state_spec: the leaves of the state.
         max_length: most tokens of a sequence, `None` where there is no bound.
-        tokenizer: of the text.
+        tokenizer: of the text; `None` for a model from elsewhere.
         source_tokenizer: of the source; `None` for a language model, which has no source.
 
     Raises:
@@ -59,9 +63,16 @@ class Bundle(Decodable):
         self.directory = Path(directory)
         self.manifest, self.state_spec, files = self._read_manifest()
         self.max_length = self.manifest.get("max_length")
-        self._decode = self._session("decode.onnx", threads)
-        self._encode = self._session("encode.onnx", threads) if "encode.onnx" in files else None
-        self.tokenizer = Tokenizer.load(self._checked("tokenizer.json"))
+        self.ragged = self.manifest.get("ragged", True)
+        self._threads = threads
+        self._graphs: dict[str, _Graph] = {}
+        if "weights.bin" in files:
+            self._checked("weights.bin")
+        self._decode = self._graph("decode")
+        self._encode = self._graph("encode") if "encode.onnx" in files else None
+        self.tokenizer = None
+        if "tokenizer.json" in files:
+            self.tokenizer = Tokenizer.load(self._checked("tokenizer.json"))
         self.source_tokenizer = self.tokenizer if self._encode else None
         if "source_tokenizer.json" in files:
             self.source_tokenizer = Tokenizer.load(self._checked("source_tokenizer.json"))
@@ -83,11 +94,27 @@ class Bundle(Decodable):
             return self.state_spec.initial(source_ids_or_batch)
         if counts:
             raise ValueError("a translation starts from source sentences")
-        return _run(self._encode, {"source_ids": np.asarray(source_ids_or_batch, "int32")})
+        return self._encode({"source_ids": np.asarray(source_ids_or_batch, "int32")})
 
     def read(self, token_ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
-        outputs = _run(self._decode, {"token_ids": token_ids, **state})
+        outputs = self._decode({"token_ids": token_ids, **state})
         return outputs.pop("logits"), outputs
+
+    def best(self, logits, token_ids, k):
+        if k == 0 or not self._has("candidates"):
+            return super().best(logits, token_ids, k)
+        inputs = {"logits": logits, "token_ids": token_ids, "k": np.array([k])}
+        return tuple(self._graph("candidates")(inputs).values())
+
+    def take(self, state, rows):
+        if not self._has("take"):
+            return super().take(state, rows)
+        return self._graph("take")({"rows": np.asarray(rows, "int64"), **state})
+
+    def attention(self, token_ids, state):
+        if not self._has("attention"):
+            return {}
+        return self._graph("attention")({"token_ids": np.asarray(token_ids, "int32"), **state})
 
     # === Files ===
 
@@ -119,22 +146,38 @@ class Bundle(Decodable):
             raise BundleError(f"{path} is not as it was exported: export the model again")
         return path
 
-    def _session(self, name, threads):
+    def _has(self, name):
+        return f"{name}.onnx" in self.manifest["files"]
+
+    def _graph(self, name):
+        if name not in self._graphs:
+            self._graphs[name] = _Graph(self._checked(f"{name}.onnx"), self._threads)
+        return self._graphs[name]
+
+
+class _Graph:
+    """A graph as a function of arrays by name; what comes out has no `_out` at its end.
+
+    ONNX Runtime reads the arrays where they are, and what it gives is in its own memory, which it
+    has back with the last view of it: nothing is copied from step to step.
+    """
+
+    def __init__(self, path, threads):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors: its warnings are about the graph, not the run
-        return onnxruntime.InferenceSession(
-            self._checked(name), options, providers=["CPUExecutionProvider"]
+        options.enable_mem_pattern = False  # plans memory for one shape, and caches grow
+        self._session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
         )
+        # A leaf that a model has no use for is no input of its graph.
+        self._inputs = [given.name for given in self._session.get_inputs()]
+        self._outputs = [given.name.removesuffix(OUT) for given in self._session.get_outputs()]
+
+    def __call__(self, arrays):
+        results = self._session.run(None, {name: arrays[name] for name in self._inputs})
+        return dict(zip(self._outputs, results))
 
 
 def _leaf(fields):
     return Leaf(**{**fields, "shape": tuple(fields["shape"])})
-
-
-def _run(session, inputs):
-    """Outputs by name, a leaf's name without its end."""
-    # A leaf that a model has no use for is no input of its graph.
-    inputs = {given.name: inputs[given.name] for given in session.get_inputs()}
-    names = [output.name.removesuffix(OUT) for output in session.get_outputs()]
-    return dict(zip(names, session.run(None, inputs)))

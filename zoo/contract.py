@@ -223,10 +223,13 @@ class Decodable:
     Attributes:
         state_spec: the leaves of the state.
         max_length: most tokens of a sequence, where the architecture has a bound.
+        ragged: whether the rows of a batch may have different lengths. A model whose may not writes
+            one text at a time, and is never given padding.
     """
 
     state_spec: StateSpec
     max_length: int | None = None
+    ragged: bool = True
 
     def start(self, source_ids_or_batch) -> State:
         """The state before the first token: of so many rows, or one row a source sentence."""
@@ -255,8 +258,12 @@ class Decodable:
         new = {**new, **{name: state[name] for name in self.state_spec.constants}}
         if want == "logits":
             return logits, new
+        return self.best(logits, token_ids, want), new
+
+    def best(self, logits, token_ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """What `step` gives of these logits: `(ids, log_probs)`, `(batch, k)` each."""
         last = np.maximum((token_ids != PAD_ID).sum(axis=1) - 1, 0)
-        return best(logits[np.arange(len(last)), last], want), new
+        return best(logits[np.arange(len(last)), last], k)
 
     def attention(self, token_ids: np.ndarray, state: State) -> dict[str, np.ndarray]:
         """What each token looks at, in `read` with the same arguments.

@@ -29,7 +29,7 @@ from zoo.models import (  # noqa: F401
 from zoo.preprocessing import CausalLMPreprocessor, Seq2SeqLMPreprocessor
 
 
-class _Generator(contract.Decodable):
+class Generator(contract.Decodable):
     """What KerasHub's `generate` and the decoders of `zoo.decoding` ask of a task."""
 
     def __init__(self, backbone, preprocessor=None, **kwargs):
@@ -120,6 +120,11 @@ class _Generator(contract.Decodable):
         """Most tokens of a sequence, where the architecture has a bound."""
         return self.backbone.network.max_length
 
+    @property
+    def ragged(self):
+        """Whether the rows of a batch may have different lengths."""
+        return self.backbone.network.ragged
+
     def start(self, source_ids_or_batch):
         return self.state_spec.initial(source_ids_or_batch, capacity=0)
 
@@ -174,7 +179,7 @@ def _power_of_two(n):
 
 
 @keras.saving.register_keras_serializable("zoo")
-class CausalLM(_Generator, keras_hub.models.CausalLM):
+class CausalLM(Generator, keras_hub.models.CausalLM):
     """A language model over any `Backbone`.
 
     `generate(texts, max_length)` completes texts with the sampler given to `compile`.
@@ -189,7 +194,7 @@ class CausalLM(_Generator, keras_hub.models.CausalLM):
 
 
 @keras.saving.register_keras_serializable("zoo")
-class Seq2SeqLM(_Generator, keras_hub.models.Seq2SeqLM):
+class Seq2SeqLM(Generator, keras_hub.models.Seq2SeqLM):
     """A translation model over any `EncoderDecoderBackbone`.
 
     `generate(sources, max_length)` translates with the sampler given to `compile`.

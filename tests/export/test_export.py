@@ -11,7 +11,9 @@ import pytest
 from keras import ops
 
 from export.exporter import ExportError, export, export_all
+from zoo import contract
 from zoo.backbone import Backbone
+from zoo.contract import Decodable
 from zoo.decoding import InvalidOption, Options, Request, generate
 from zoo.models.lstm import LSTMLanguageModel
 from zoo.tasks import CausalLM
@@ -47,6 +49,33 @@ def test_texts_from_the_bundle_are_those_of_keras(exported, name, options):
         assert got.finish_reason == expected.finish_reason
         # Float32 sums in another order, over some thirty steps.
         np.testing.assert_allclose(got.log_probs, expected.log_probs, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_candidates_and_rows_are_those_of_numpy(exported, name):
+    bundle, sources = exported[name].bundle, np.array([[4, 1, 0], [5, 3, 1]], "int32")
+    state = bundle.start(sources if bundle.source_tokenizer else 2)
+    token_ids, rows = np.array([[1, 4], [1, 0], [1, 3]], "int32"), [1, 0, 1]
+    (ids, log_probs), new = bundle.step(token_ids, state, rows, want=5)
+    expected_state = contract.take(state, rows)
+    logits, expected_state = bundle.step(token_ids, expected_state)
+    expected_ids, expected = Decodable.best(bundle, logits, token_ids, 5)
+    np.testing.assert_array_equal(ids, expected_ids)
+    np.testing.assert_allclose(log_probs, expected, atol=1e-5)
+    for leaf, array in expected_state.items():
+        np.testing.assert_array_equal(new[leaf], array)
+
+
+def test_attention_is_that_of_keras(exported):
+    model = exported["transformer"]
+    token_ids = np.array([[1, 4, 6, 3], [1, 5, 0, 0]], "int32")
+    got = model.bundle.attention(token_ids, model.bundle.start(2))
+    expected = model.task.attention(token_ids, model.task.start(2))
+    assert got.keys() == expected.keys()
+    for name, weights in expected.items():
+        np.testing.assert_allclose(got[name][0], weights[0], atol=1e-5)
+        np.testing.assert_allclose(got[name][1, :, :2], weights[1, :, :2], atol=1e-5)
+    assert exported["lstm"].bundle.attention(token_ids, exported["lstm"].bundle.start(2)) == {}
 
 
 def test_what_was_learned_comes_out(exported):
@@ -97,10 +126,10 @@ def test_the_manifest_lists_what_is_there(exported, name):
     files = {str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()}
     assert set(manifest["files"]) == files - {"manifest.json"}
     assert manifest["special_ids"] == {"<pad>": 0, "<eos>": 1, "<unk>": 2}
-    differences = manifest["verified"]["largest_differences"]
     leaves = {leaf["name"] for leaf in manifest["state"] if leaf["kind"] != "cursor"}
-    assert set(differences) == {"logits"} | leaves
-    assert max(differences.values()) <= manifest["verified"]["tolerance"]
+    for differences in (manifest["verification"][name] for name in ("onnx", "saved_model")):
+        assert set(differences) == {"logits"} | leaves
+        assert max(differences.values()) <= manifest["verification"]["tolerance"]
 
 
 def test_a_bound_on_positions_is_one_on_texts(exported):

@@ -65,11 +65,11 @@ class LosesRows(Bundle):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (WrongLogits, r"decode: logits \(1, 31\) differs from Keras's by 1\.0e-03, over 1e-04"),
-        (WrongAfterPadding, r"decode: layer_0/count \(3, 1\) differs"),
-        (NotANumber, r"decode: layer_0/count \(1, 1\) differs from Keras's by nan"),
-        (LosesRows, r"greedy text: '.*' where Keras writes '.*'"),
-        (WrongType, r"start: layer_0/count \(1, 1\) float64, where Keras has \(1, 1\) float32"),
+        (WrongLogits, r"decode: logits \(1, 31\) is off by 1\.0e-03, over 1e-04"),
+        (WrongAfterPadding, r"decode: layer_0/count \(3, 1\) is off"),
+        (NotANumber, r"decode: layer_0/count \(1, 1\) is off by nan"),
+        (LosesRows, r"greedy: '.*' instead of '.*'"),
+        (WrongType, r"start: layer_0/count \(1, 1\) float64 instead of \(1, 1\) float32"),
     ],
 )
 def test_what_is_wrong_is_named(bundle, wrong, message):

@@ -271,6 +271,12 @@ def test_models_of_a_split_are_in_a_table_the_best_last(run, tmp_path):
     assert "| z" in run(compare, *asked)
 
 
+def test_a_data_set_without_a_test_part_is_scored_on_validation(run, tmp_path):
+    finished(tmp_path / "x", test_nats="", valid_nats=1.25, train_nats="")
+    asked = ["--dataset", "mine", "--runs", str(tmp_path), "--to", str(tmp_path / "p")]
+    assert run(compare, *asked).splitlines()[2].split(" | ")[3] == "1.2500"
+
+
 def test_tokens_that_differ_are_compared_by_characters(run, tmp_path):
     for name, bits, size in [("x", 1.5, 10), ("y", 1.25, 20)]:
         finished(tmp_path / name, test_bits_per_character=bits, vocabulary_size=size)

@@ -9,7 +9,8 @@ import pytest
 from training import recipe, run
 from training.data.corpora import describe
 
-pytestmark = pytest.mark.keras  # `run` imports it when it has something to do
+# `run` imports Keras when it has something to do.
+pytestmark = [pytest.mark.keras, pytest.mark.slow]
 
 # Lines of one length, so that there is one shape to compile a program for.
 TEXT = "".join(

@@ -250,6 +250,7 @@ def test_attention_weights_are_given_on_request(model):
         assert_close(ops.convert_to_numpy(weights)[:, :, 0], seen[name][:, :, -1])
 
 
+@pytest.mark.slow
 def test_half_precision_is_roughly_the_same(model):
     """Built and run in bfloat16; the logits are in full."""
     config = model.backbone.get_config() | {"dtype": "bfloat16"}

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from training.data import grammar_en_fr, python_reference, splits
-from training.data.download import DataError, File, fetch, read_file, unpack
+from training.data.download import File, fetch, unpack
 from training.data.splits import PARTS, Parts
+from zoo.texts import DataError, decode_text, lines, read_file
 
 DATASETS = Path(__file__).parents[2] / "datasets"
 
@@ -146,29 +147,6 @@ def load_files(
         for part, paths in zip(PARTS, (train, valid, test), strict=True)
     }
     return _corpus(" ".join(map(str, train)), kind, parts, split="files")
-
-
-def lines(text: str) -> list[str]:
-    """The lines of a text, without their ends; a line end at its end begins no further line."""
-    return text.removesuffix("\n").split("\n") if text else []
-
-
-def decode_text(content: bytes, name: str | Path, encoding: str = "utf-8") -> str:
-    """The text of a file's content, without a byte-order mark and with `\\n` at its line ends.
-
-    Raises:
-        DataError: the content is not in that encoding, or is no text at all.
-    """
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{name} is not {encoding.upper()}: byte 0x{content[error.start]:02x} at offset "
-            f"{error.start}; convert it, as with `iconv -f <its encoding> -t UTF-8`"
-        ) from None
-    if "\0" in text:
-        raise DataError(f"{name} is no text: it has NUL bytes, as UTF-16 and programs have")
-    return text.removeprefix("\ufeff").replace("\r\n", "\n")
 
 
 def _corpus(name: str, kind: Kind, parts: Parts, **about: str) -> Corpus:

@@ -12,7 +12,6 @@ import os
 import urllib.error
 import urllib.request
 import zipfile
-import zlib
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -22,12 +21,10 @@ import platformdirs
 from filelock import FileLock
 from tqdm import tqdm
 
+from zoo.texts import DataError, read_file
+
 TIMEOUT_SECONDS = 30
 _BLOCK = 1 << 16
-
-
-class DataError(ValueError):
-    """Data that is missing, damaged or not what it should be; one line, with what to do."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def fetch(dataset: str, file: File) -> bytes:
         path = Path(folder) / dataset / file.name
         for candidate in (path, path.with_name(f"{path.name}.gz")):
             if candidate.exists():
-                content = _content(candidate, unpack=candidate != path)
+                content = read_file(candidate, unpack=candidate != path)
                 if hashlib.sha256(content).hexdigest() != file.sha256:
                     raise DataError(
                         f"{candidate} is not the file listed in datasets/{dataset}/dataset.toml "
@@ -104,28 +101,6 @@ def unpack(content: bytes, file: File) -> bytes:
     if file.name.endswith(".zip"):
         return zipfile.ZipFile(io.BytesIO(content)).read(file.member)
     return content
-
-
-def read_file(path: str | os.PathLike) -> bytes:
-    """The content of a user's file, unpacked where its name ends in `.gz`.
-
-    Raises:
-        DataError: there is no such file, or its archive is truncated or damaged.
-    """
-    return _content(Path(path), unpack=str(path).endswith(".gz"))
-
-
-def _content(path: Path, unpack: bool) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
-    if not unpack:
-        return content
-    try:
-        return gzip.decompress(content)
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise DataError(f"{path} is a truncated or damaged archive: copy it again") from None
 
 
 def _download(file: File, path: Path) -> None:

@@ -10,7 +10,7 @@ from zoo.contract import Decodable
 from zoo.decoding.filters import Filter, filters_of
 from zoo.decoding.history import History
 from zoo.decoding.request import Piece, Request, Result, Top
-from zoo.decoding.scoring import attention, check_length, read_prompts, tops
+from zoo.decoding.scoring import attention, check_length, check_rows, read_prompts, tops
 from zoo.decoding.search import Continuation, Search
 from zoo.decoding.strategies import Candidates, Strategy, strategy_of
 
@@ -41,9 +41,10 @@ def stream(model: Decodable, tokenizer, requests: Sequence[Request]) -> Iterator
     A beam search has nothing to give before its end, when it gives all pieces of the best text.
     """
     decoder = Decoder(model, tokenizer)
-    decoder.add(requests)
-    while decoder.searches:
-        yield from decoder.step()
+    for together in [requests] if model.ragged else [[request] for request in requests]:
+        decoder.add(together)
+        while decoder.searches:
+            yield from decoder.step()
 
 
 def check_request(model: Decodable, tokenizer, request: Request) -> None:
@@ -88,9 +89,11 @@ class Decoder:
         Raises:
             InvalidOption: a text may get longer than the model can read, or an option does not
                 suit the tokenizer.
+            ValueError: the model writes one text at a time.
         """
         if not requests:
             return []
+        check_rows(self._model, len(self.searches) + len(requests))
         for request in requests:
             check_length(self._model, request, request.options.max_tokens)
         new = [

@@ -252,7 +252,14 @@ def check_length(model: Decodable, request: Request, max_tokens: int) -> None:
         raise InvalidOption("max_tokens", max_tokens, allowed)
 
 
+def check_rows(model: Decodable, rows: int) -> None:
+    """Raises `ValueError` where the model can only take one text at a time, and there are more."""
+    if rows > 1 and not model.ragged:
+        raise ValueError("rows of different lengths are not for this model: give it one text")
+
+
 def _start(model, requests):
+    check_rows(model, len(requests))
     sources = [request.source_ids for request in requests]
     return model.start(len(requests) if sources[0] is None else _padded(sources))
 

@@ -70,8 +70,9 @@ def split_heads(x, num_heads):
 
 def merge_heads(x):
     """`(batch, heads, time, head_dim)` -> `(batch, time, heads * head_dim)`."""
-    batch, heads, time, width = ops.shape(x)
-    return ops.reshape(ops.swapaxes(x, 1, 2), (batch, time, heads * width))
+    x = ops.swapaxes(x, 1, 2)
+    batch, time, heads, width = ops.shape(x)
+    return ops.reshape(x, (batch, time, heads * width))
 
 
 class AdditiveScore(keras.layers.Layer):

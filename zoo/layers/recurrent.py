@@ -10,7 +10,7 @@ from zoo.layers.dense import project
 from zoo.layers.recurrence import recurrence, recurrence_of_product
 
 
-class _Recurrent(keras.layers.Layer):
+class Recurrent(keras.layers.Layer):
     """A cell and its weights; `cell` is one token's step.
 
     Args:
@@ -81,7 +81,7 @@ def orthogonal(gain=1.0):
     return lambda shape, dtype=None: ops.cast(initializer(shape, "float32"), dtype)
 
 
-class LSTM(_Recurrent):
+class LSTM(Recurrent):
     """Long short-term memory (Hochreiter and Schmidhuber 1997; Graves 2013, equations 7 to 11).
 
     i, f, o = sigmoid(W x + U h + b), g = tanh(W x + U h + b)
@@ -134,7 +134,7 @@ class LSTM(_Recurrent):
         return torch_kernels.lstm(inputs, state, *weights, lengths)
 
 
-class SimpleRNN(_Recurrent):
+class SimpleRNN(Recurrent):
     """The simple recurrent layer (Elman 1990): h' = f(W x + U h + b).
 
     Args:
@@ -150,7 +150,7 @@ class SimpleRNN(_Recurrent):
         return [self.activation(x + product)]
 
 
-class GRU(_Recurrent):
+class GRU(Recurrent):
     """The gated recurrent unit (Cho et al. 2014, equations 5 to 8).
 
     z, r = sigmoid(W x + U h + b)

@@ -28,6 +28,9 @@ def _tensorflow_scan(body, carry, inputs, like, reverse):
     # TensorArray: a plain while loop trains faster, and tf2onnx takes it.
     import tensorflow as tf
 
+    if inputs[0].shape[0] == 1:  # no loop in an exported graph of one token
+        carry, outputs = body(carry, [tf.squeeze(x, 0) for x in inputs])
+        return carry, [tf.expand_dims(x, 0) for x in outputs]
     steps = tf.shape(inputs[0])[0]
     inputs = [tf.TensorArray(x.dtype, steps).unstack(x) for x in inputs]
     outputs = [tf.TensorArray(x.dtype, steps, element_shape=x.shape) for x in like]
