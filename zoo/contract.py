@@ -170,7 +170,11 @@ def best(logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         `(ids, log_probs)`, `(rows, k)` each: int64 and float32.
     """
-    log_probs = log_probabilities(logits)
+    return most_probable(log_probabilities(logits), k)
+
+
+def most_probable(log_probs: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `best`, from the log-probabilities of all tokens."""
     order = largest(log_probs[:, PAD_ID + 1 :], k) + PAD_ID + 1
     return order, np.take_along_axis(log_probs, order, axis=1)
 

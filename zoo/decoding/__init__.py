@@ -15,21 +15,36 @@ matter of small parts that know no model:
 The parts and the loop that no new rule changes are in the manner of OpenAI Whisper's `decoding.py`.
 """
 
-from zoo.decoding.decoder import Decoder, generate, stream
+from zoo.decoding.decoder import Decoder, check_request, generate, stream
 from zoo.decoding.options import InvalidOption, Options
-from zoo.decoding.request import FinishReason, Piece, Request, Result
-from zoo.decoding.scoring import next_tokens, score
+from zoo.decoding.request import FinishReason, Piece, Request, Result, Top
+from zoo.decoding.scoring import (
+    Parts,
+    embed_in_parts,
+    next_in_parts,
+    next_tokens,
+    prompt_reader,
+    score,
+    score_in_parts,
+)
 
 __all__ = [
     "Decoder",
     "FinishReason",
     "InvalidOption",
     "Options",
+    "Parts",
     "Piece",
     "Request",
     "Result",
+    "Top",
+    "check_request",
+    "embed_in_parts",
     "generate",
+    "next_in_parts",
     "next_tokens",
+    "prompt_reader",
     "score",
+    "score_in_parts",
     "stream",
 ]

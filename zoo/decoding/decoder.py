@@ -9,8 +9,8 @@ import numpy as np
 from zoo.contract import Decodable
 from zoo.decoding.filters import Filter, filters_of
 from zoo.decoding.history import History
-from zoo.decoding.request import Piece, Request, Result
-from zoo.decoding.scoring import attention, check_length, check_rows, read_prompts
+from zoo.decoding.request import Piece, Request, Result, Top
+from zoo.decoding.scoring import attention, check_length, check_rows, read_prompts, tops
 from zoo.decoding.search import Continuation, Search
 from zoo.decoding.strategies import Candidates, Strategy, strategy_of
 
@@ -47,6 +47,12 @@ def stream(model: Decodable, tokenizer, requests: Sequence[Request]) -> Iterator
             yield from decoder.step()
 
 
+def check_request(model: Decodable, tokenizer, request: Request) -> None:
+    """Raises the `InvalidOption` that `Decoder.add` would, for who cannot wait for it."""
+    check_length(model, request, request.options.max_tokens)
+    Search(0, request, tokenizer)
+
+
 class Decoder:
     """Requests to one model that are written together; they come and go between two steps.
 
@@ -70,8 +76,12 @@ class Decoder:
         self._taken: np.ndarray | None = None  # the rows of the state that are the rows now
         self._history = History.of([])
 
-    def add(self, requests: Sequence[Request]) -> list[int]:
+    def add(self, requests: Sequence[Request], state: Any = None) -> list[int]:
         """Reads sources and prompts, each prompt but for its last token: the next step reads it.
+
+        Args:
+            requests: what to write.
+            state: after all that, where a `prompt_reader` has read it already.
 
         Returns:
             The numbers of the requests, which their pieces bear.
@@ -90,7 +100,7 @@ class Decoder:
             Search(number, request, self._tokenizer)
             for number, request in enumerate(requests, self._added)
         ]
-        state = read_prompts(self._model, requests)
+        state = read_prompts(self._model, requests) if state is None else state
         history = History.of([request.prompt_ids for request in requests])
         if self.searches:
             state = self._model.join([self._settled(), state])
@@ -124,6 +134,7 @@ class Decoder:
     def _read(self) -> Candidates:
         """Reads the last token of every row, for the tokens that may come next."""
         wants = [strategy.want for strategy, _ in self._strategies]
+        wants += [search.request.top for search in self.searches]
         want = max((k for k in wants if k), default=0)
         needs_all = bool(self._filters) or None in wants
         read, self._state = self._model.step(
@@ -141,12 +152,23 @@ class Decoder:
         """What may continue each request, by its number, the best first."""
         rows = [row for search in self.searches for row in search.rows]
         chosen: dict[int, list[Continuation]] = {search.number: [] for search in self.searches}
+        most_probable = self._tops(candidates)
         for strategy, members in self._strategies:
             choice = strategy(candidates.take(members), self._history.totals[members])
-            for parent, *token in zip(members[choice.rows].tolist(), *choice.tokens()):
-                continuation = Continuation(rows[parent], parent, *token)
+            parents = members[choice.rows].tolist()
+            for parent, token_id, log_prob, total in zip(parents, *choice.tokens()):
+                top = most_probable[parent]
+                continuation = Continuation(rows[parent], parent, token_id, log_prob, total, top)
                 chosen[self._owners[parent].number].append(continuation)
         return chosen
+
+    def _tops(self, candidates: Candidates) -> list[Top]:
+        """For each row the most probable tokens in the model, as many as its request asks for."""
+        counts = [owner.request.top for owner in self._owners]
+        if not any(counts):
+            return [()] * len(counts)
+        found = tops(*candidates.most_probable(max(counts)))
+        return [top[:count] for top, count in zip(found, counts)]
 
     def _look_back(self, request: Request, piece: Piece) -> Piece:
         """The piece, its result with the attention weights that were asked for."""

@@ -5,11 +5,13 @@ from typing import Literal
 
 import numpy as np
 
-from zoo.decoding.options import Options
+from zoo.decoding.options import InvalidOption, Options
 
 FinishReason = Literal["end", "stop", "length", "time"]
 """The model's end token, one of the stop strings, as many tokens or as long as was allowed."""
 
+Top = tuple[tuple[int, float], ...]
+"""Tokens and their log-probabilities in the model, the most probable first."""
 
 _DEFAULTS = Options()
 
@@ -23,14 +25,19 @@ class Request:
         source_ids: the sentence to translate, `<eos>` at its end; `None` for a language model.
         options: how it is written.
         attention: whether the result is to say what each token looked at.
+        top: how many of the most probable tokens in the place of each token are to be told; only
+            where there is no beam search.
     """
 
     prompt_ids: tuple[int, ...]
     source_ids: tuple[int, ...] | None = None
     options: Options = _DEFAULTS
     attention: bool = False
+    top: int = 0
 
     def __post_init__(self):
+        if self.top and self.options.beam_size > 1:
+            raise InvalidOption("top", self.top, "0 where beam_size is above 1")
         if not self.prompt_ids or self.source_ids == ():
             raise ValueError("a prompt begins and a source ends with <eos>: neither is empty")
 
@@ -43,6 +50,7 @@ class Request:
         options=_DEFAULTS,
         source_tokenizer=None,
         attention=False,
+        top=0,
     ):
         """The request for texts.
 
@@ -52,14 +60,14 @@ class Request:
             source: the sentence to translate.
             options: `Options`.
             source_tokenizer: of the source; `None`: the same.
-            attention: as above.
+            attention, top: as above.
         """
         source_ids = None
         if source is not None:
             source_tokenizer = source_tokenizer or tokenizer
             source_ids = (*source_tokenizer.encode(source), source_tokenizer.eos_id)
         prompt_ids = (tokenizer.eos_id, *tokenizer.encode(prompt))
-        return cls(prompt_ids, source_ids, options, attention)
+        return cls(prompt_ids, source_ids, options, attention, top)
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,7 @@ class Result:
         attention: where it was asked for, and the model can tell, weights by name,
             `(heads, tokens, slots)`: what the model looked at when it wrote each token. Slot i is
             token i of the source where the name ends in `cross`, and else of prompt and text.
+        top: where it was asked for, the most probable tokens in the place of each.
     """
 
     text: str
@@ -86,6 +95,7 @@ class Result:
     score: float = 0.0
     alternatives: tuple["Result", ...] = ()
     attention: dict[str, np.ndarray] | None = field(default=None, compare=False)
+    top: tuple[Top, ...] = ()
 
     @property
     def ranked(self) -> tuple["Result", ...]:
@@ -104,6 +114,7 @@ class Piece:
         log_prob: as in `Result`.
         finish_reason: why the text ends here; `None` where it goes on.
         result: the whole, where it ends here.
+        top: where it was asked for, the most probable tokens in its place.
     """
 
     request: int
@@ -112,3 +123,4 @@ class Piece:
     log_prob: float
     finish_reason: FinishReason | None = None
     result: Result | None = None
+    top: Top = ()

@@ -9,7 +9,7 @@ import numpy as np
 
 from zoo.contract import PAD_ID
 from zoo.decoding.options import InvalidOption, Options
-from zoo.decoding.request import FinishReason, Piece, Request, Result
+from zoo.decoding.request import FinishReason, Piece, Request, Result, Top
 from zoo.decoding.text import Characters
 
 
@@ -20,6 +20,7 @@ class Step(NamedTuple):
     token_id: int
     log_prob: float
     text: str
+    top: Top = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,7 @@ class Continuation:
         parent: number of that row in the batch.
         token_id, log_prob: the token.
         total: of the row that it makes.
+        top: the most probable tokens in its place, where they are to be told.
     """
 
     row: Row
@@ -70,6 +72,7 @@ class Continuation:
     token_id: int
     log_prob: float
     total: float
+    top: Top = ()
 
 
 class Search:
@@ -145,7 +148,7 @@ class Search:
         if reason and not stopped:
             rest, stopped = characters.flush()
             text, reason = text + rest, "stop" if stopped else reason
-        step = Step(chosen.row.last, chosen.token_id, chosen.log_prob, text)
+        step = Step(chosen.row.last, chosen.token_id, chosen.log_prob, text, chosen.top)
         return Row(characters, step, chosen.total, length, reason)
 
     def _finish_reason(self, token_id, length, is_late):
@@ -184,7 +187,10 @@ class Search:
     def _pieces(self, row):
         """What has not been given of a row: of the only one, its last token."""
         steps = [row.last] if self.options.beam_size == 1 else row.steps()
-        return [Piece(self.number, step.text, step.token_id, step.log_prob) for step in steps]
+        return [
+            Piece(self.number, step.text, step.token_id, step.log_prob, top=step.top)
+            for step in steps
+        ]
 
     def _result(self, row, alternatives=()):
         steps = row.steps()
@@ -195,6 +201,7 @@ class Search:
             row.finish_reason,
             self._score(row),
             alternatives,
+            top=tuple(step.top for step in steps) if self.request.top else (),
         )
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from zoo.contract import largest, log_probabilities, log_softmax
+from zoo.contract import largest, log_probabilities, log_softmax, most_probable
 from zoo.decoding.options import Options
 from zoo.decoding.search import Search
 
@@ -49,6 +49,12 @@ class Candidates:
         columns = largest(self.scores, k)
         at = np.arange(len(columns))[:, None], columns
         return Candidates(self.token_ids(*at), self.scores[at], self.log_probs[at])
+
+    def most_probable(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and log-probabilities of the k most probable tokens in the model, the best first."""
+        if self.ids is not None:
+            return self.ids[:, :k], self.log_probs[:, :k]
+        return most_probable(self.log_probs, k)
 
     def take(self, rows: np.ndarray) -> "Candidates":
         """Those of some rows, which stay in their order."""
