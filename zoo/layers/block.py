@@ -5,7 +5,6 @@ from keras import ops
 
 from zoo.layers.attention import attend, merge_heads, softmax, split_heads, weights
 from zoo.layers.dense import Dense
-from zoo.layers.memory import by_source
 from zoo.layers.positions import alibi_slopes, rotate
 
 NORMS = ("pre", "post")
@@ -200,8 +199,9 @@ class Block(keras.layers.Layer):
     def recall(self, x, memory, want_weights):
         """Multi-head attention over the slots of a memory."""
         key, value, mask = memory
-        query = split_heads(by_source(self.memory_query(x), key), self.num_heads)
-        y = ops.reshape(merge_heads(attend(query, key, value, mask)), ops.shape(x))
+        # Rows of one source, such as beams, look at it together.
+        query = split_heads(self.memory_query(x), self.num_heads, ops.shape(key)[0])
+        y = merge_heads(attend(query, key, value, mask), ops.shape(x)[0])
         seen = weights(query, key, mask) if want_weights else None
         return self.memory_output(y), seen
 
