@@ -73,8 +73,9 @@ def graphs_beside(network) -> dict[str, onnx.ModelProto]:
     """What the decoder of a bundle may ask for besides: `candidates`, `take` and `attention`."""
     leaves = _leaves(network)
     models = {"candidates": graphs.candidates()}
-    if leaves:
-        models["take"] = graphs.take(leaves)
+    constants = network.state_spec.constants
+    if carried := [leaf for leaf in leaves if leaf.name not in constants]:
+        models["take"] = graphs.take(carried)
     if network.has_attention:
 
         def attention(token_ids, *state):

@@ -9,7 +9,7 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 from onnx import TensorProto, compose, helper, inliner
-from onnxscript import FLOAT, INT32, INT64, ir
+from onnxscript import FLOAT, INT64, ir
 
 from export import functions
 from export.operators import HANDLERS, onnx_operators
@@ -60,9 +60,9 @@ def _reason(error):
 
 
 def candidates() -> onnx.ModelProto:
-    """The graph of the k best next tokens: `logits`, `token_ids`, `k` -> `ids`, `log_probs`."""
+    """The graph of the k best next tokens: `logits`, `k` -> `ids`, `log_probs`."""
     model = functions.candidates.to_model_proto(
-        input_types=[FLOAT["batch", "time", "size"], INT32["batch", "time"], INT64[1]],
+        input_types=[FLOAT["batch", "size"], INT64[1]],
         output_types=[INT64["batch", "best"], FLOAT["batch", "best"]],
     )
     model.ir_version = _IR_VERSION

@@ -7,8 +7,8 @@ A bundle is a directory, made by `export/run.py`:
 | `manifest.json`              | the format, the state's leaves, special ids, files and checksums |
 | `decode.onnx`                | `token_ids` and the leaves -> `logits` and the leaves           |
 | `encode.onnx`                | of a translation model: `source_ids` -> the leaves              |
-| `candidates.onnx`            | `logits`, `token_ids`, `k` -> `ids`, `log_probs` of the k best  |
-| `take.onnx`                  | `rows` and the leaves -> those rows of the leaves               |
+| `candidates.onnx`            | `logits` of a token, `k` -> `ids`, `log_probs` of the k best    |
+| `take.onnx`                  | `rows` and the carried leaves -> those rows of them             |
 | `attention.onnx`             | what `decode.onnx` takes -> attention weights by name           |
 | `weights.bin`                | the weights of these, each once                                 |
 | `tokenizer.json`             | of the text                                                     |
@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from zoo.contract import Decodable, Leaf, State, StateSpec
+from zoo.contract import Decodable, Leaf, State, StateSpec, take_constants
 from zoo.tokenizers import Tokenizer
 
 FORMAT_VERSION = 1
@@ -100,16 +100,17 @@ class Bundle(Decodable):
         outputs = self._decode({"token_ids": token_ids, **state})
         return outputs.pop("logits"), outputs
 
-    def best(self, logits, token_ids, k):
+    def best(self, logits, k):
         if k == 0 or not self._has("candidates"):
-            return super().best(logits, token_ids, k)
-        inputs = {"logits": logits, "token_ids": token_ids, "k": np.array([k])}
-        return tuple(self._graph("candidates")(inputs).values())
+            return super().best(logits, k)
+        return tuple(self._graph("candidates")({"logits": logits, "k": np.array([k])}).values())
 
     def take(self, state, rows):
         if not self._has("take"):
             return super().take(state, rows)
-        return self._graph("take")({"rows": np.asarray(rows, "int64"), **state})
+        rows = np.asarray(rows, "int64")
+        carried = self._graph("take")({"rows": rows, **state})
+        return {**carried, **take_constants(self.state_spec, state, rows)}
 
     def attention(self, token_ids, state):
         if not self._has("attention"):
@@ -168,7 +169,11 @@ class _Graph:
         options.log_severity_level = 3  # errors: its warnings are about the graph, not the run
         options.enable_mem_pattern = False  # plans memory for one shape, and caches grow
         self._session = onnxruntime.InferenceSession(
-            path, options, providers=["CPUExecutionProvider"]
+            path,
+            options,
+            providers=["CPUExecutionProvider"],
+            # With a factor in it, a product of one row is not done by the kernel for one row.
+            disabled_optimizers=["MatMulScaleFusion"],
         )
         # A leaf that a model has no use for is no input of its graph.
         self._inputs = [given.name for given in self._session.get_inputs()]

@@ -25,7 +25,9 @@ class Leaf:
         name: unique in the state, such as `layer_0/h`.
         shape: without the batch axis; `None` stands for the one axis of slots, whose length varies.
         dtype: NumPy's name of the element type.
-        kind: `carried` comes back from every call; `constant` is set by `encode` and does not;
+        kind: `carried` comes back from every call; `constant` is set by `encode` and does not, and
+            has one row a source, which stands for as many successive rows of the others as there
+            are of each source (beams look at one copy);
             `cache` is carried and has an axis of slots; `cursor` is carried only where the capacity
             of the caches is fixed, and says where the next token is written.
         initial: value of every element before the first token, and of an empty slot.
@@ -93,9 +95,13 @@ class StateSpec:
         optional = {leaf.name for leaf in self if leaf.kind == "cursor"}
         if wrong := (set(state) ^ set(known)) - optional:
             raise ValueError(f"state leaves {sorted(wrong)} are missing or unknown")
-        batch, slots = {array.shape[0] for array in state.values()}, {}
-        if len(batch) > 1:
-            raise ValueError(f"state leaves disagree on the batch: {sorted(batch)}")
+        slots: dict[str, int] = {}
+        batch = {len(array) for name, array in state.items() if known[name].kind != "constant"}
+        sources = {len(array) for name, array in state.items() if known[name].kind == "constant"}
+        if len(batch) > 1 or len(sources) > 1 or any(b % s for b in batch for s in sources if s):
+            raise ValueError(
+                f"state leaves disagree on the batch: {sorted(batch)}, of sources {sorted(sources)}"
+            )
         for name, array in state.items():
             leaf = known[name]
             if leaf.slot_axis is not None and array.ndim > leaf.slot_axis:
@@ -111,6 +117,8 @@ class StateSpec:
 def join(spec: StateSpec, states: Sequence[State]) -> State:
     """Stacks the rows of several states; shorter caches get empty slots at the right."""
     joined = {}
+    if len({_rows_a_source(spec, state) for state in states}) > 1:
+        states = [{**state, **_constants_by_row(spec, state)} for state in states]
     for leaf in spec:
         arrays = [state[leaf.name] for state in states if leaf.name in state]
         if not arrays:
@@ -137,9 +145,40 @@ def _pad_slots(array: np.ndarray, axis: int, slots: int, value: int) -> np.ndarr
     return np.pad(array, padding, constant_values=value)
 
 
-def take(state: State, rows) -> State:
+def take(spec: StateSpec, state: State, rows) -> State:
     """The given rows, in that order; a row may be given more than once (beam search does so)."""
-    return {name: array[rows] for name, array in state.items()}
+    carried = {name: array[rows] for name, array in state.items() if name not in spec.constants}
+    return {**carried, **take_constants(spec, state, rows)}
+
+
+def take_constants(spec: StateSpec, state: State, rows) -> State:
+    """The constants of the given rows: one row a source if it has equally many, next to each other.
+
+    They are copied only where they are not the same as before.
+    """
+    constants = {name: state[name] for name in spec.constants if name in state}
+    if not constants or not len(rows):
+        return {name: array[:0] for name, array in constants.items()}
+    sources = np.asarray(rows) // _rows_a_source(spec, state)
+    changes = np.flatnonzero(np.diff(sources))
+    count = int(changes[0]) + 1 if len(changes) else len(sources)
+    if len(constants) < len(state) and np.array_equal(sources[::count].repeat(count), sources):
+        sources = sources[::count]
+    if np.array_equal(sources, np.arange(len(next(iter(constants.values()))))):
+        return constants
+    return {name: array[sources] for name, array in constants.items()}
+
+
+def _rows_a_source(spec: StateSpec, state: State) -> int:
+    """How many rows each row of the constants stands for."""
+    sources = [len(state[name]) for name in spec.constants if name in state]
+    rows = [len(array) for name, array in state.items() if name not in spec.constants]
+    return rows[0] // sources[0] if rows and sources and sources[0] else 1
+
+
+def _constants_by_row(spec: StateSpec, state: State) -> State:
+    count = _rows_a_source(spec, state)
+    return {name: state[name].repeat(count, axis=0) for name in spec.constants if name in state}
 
 
 def trim(spec: StateSpec, state: State) -> State:
@@ -258,18 +297,20 @@ class Decodable:
         new = {**new, **{name: state[name] for name in self.state_spec.constants}}
         if want == "logits":
             return logits, new
-        return self.best(logits, token_ids, want), new
-
-    def best(self, logits, token_ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """What `step` gives of these logits: `(ids, log_probs)`, `(batch, k)` each."""
+        if token_ids.shape[1] == 1:
+            return self.best(logits[:, 0], want), new
         last = np.maximum((token_ids != PAD_ID).sum(axis=1) - 1, 0)
-        return best(logits[np.arange(len(last)), last], k)
+        return self.best(logits[np.arange(len(last)), last], want), new
+
+    def best(self, logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k most probable tokens by `(batch, vocabulary_size)` logits, as in `step`."""
+        return best(logits, k)
 
     def attention(self, token_ids: np.ndarray, state: State) -> dict[str, np.ndarray]:
         """What each token looks at, in `read` with the same arguments.
 
         Args:
-            token_ids: `(batch, time)`.
+            token_ids: `(batch, time)`, no two rows of one source.
             state: of the rows, before any token of theirs.
 
         Returns:
@@ -284,7 +325,7 @@ class Decodable:
 
     def take(self, state: State, rows) -> State:
         """The given rows of a state."""
-        return take(state, rows)
+        return take(self.state_spec, state, rows)
 
     def trim(self, state: State) -> State:
         """The state without the slots that are empty in every row."""

@@ -71,9 +71,7 @@ class Generator(contract.Decodable):
             rows = ops.shape(prompt)[0]
             last = ops.slice(prompt, [0, index - 1], [rows, 1])
             # A beam search has as many rows of each sentence as it has beams, next to each other.
-            beams = rows // ops.shape(token_ids)[0]
-            memory = {name: ops.repeat(x, beams, axis=0) for name, x in constants.items()}
-            logits, state = network(last, state | memory)
+            logits, state = network(last, state | constants)
             # Padding is no token: nothing generates it.
             pad = ops.arange(network.vocabulary_size) == contract.PAD_ID
             return ops.where(pad, -1e9, logits[:, 0]), None, state
@@ -148,9 +146,10 @@ class Generator(contract.Decodable):
         state = contract.widen(self.state_spec, state, _power_of_two(max(used + time, 8)))
         if (more := _power_of_two(rows)) > rows:  # the first row stands for those that are missing
             filled = np.arange(more) * (np.arange(more) < rows)
-            padded, state = padded[filled], contract.take(state, filled)
+            padded, state = padded[filled], self.take(state, filled)
         logits, *more = call.predict_on_batch({"token_ids": padded, "state": state})
-        return logits[:rows, :time], *(contract.take(arrays, slice(rows)) for arrays in more)
+        more = [{name: array[:rows] for name, array in arrays.items()} for arrays in more]
+        return logits[:rows, :time], *more
 
     @functools.cached_property
     def _call(self):

@@ -57,9 +57,9 @@ def test_candidates_and_rows_are_those_of_numpy(exported, name):
     state = bundle.start(sources if bundle.source_tokenizer else 2)
     token_ids, rows = np.array([[1, 4], [1, 0], [1, 3]], "int32"), [1, 0, 1]
     (ids, log_probs), new = bundle.step(token_ids, state, rows, want=5)
-    expected_state = contract.take(state, rows)
+    expected_state = contract.take(bundle.state_spec, state, rows)
     logits, expected_state = bundle.step(token_ids, expected_state)
-    expected_ids, expected = Decodable.best(bundle, logits, token_ids, 5)
+    expected_ids, expected = Decodable.best(bundle, logits[range(3), [1, 0, 1]], 5)
     np.testing.assert_array_equal(ids, expected_ids)
     np.testing.assert_allclose(log_probs, expected, atol=1e-5)
     for leaf, array in expected_state.items():

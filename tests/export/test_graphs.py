@@ -14,17 +14,19 @@ def run(model, **inputs):
     return session.run(None, inputs)
 
 
+@pytest.mark.parametrize("size", [2, 7, 64, 65, 66, 300])
 @pytest.mark.parametrize("k", [1, 3, 9])
-def test_candidates_are_those_of_the_contract(k):
+def test_candidates_are_those_of_the_contract(size, k):
     from export import graphs
 
     random = np.random.default_rng(0)
-    logits = random.normal(size=(3, 4, 7)).astype("float32") * 5
-    logits[..., 0] = 30  # padding, which would be the best
-    logits[1, 1, 2:5] = 9  # equals
-    token_ids = np.array([[4, 2, 1, 3], [5, 6, 0, 0], [0, 0, 0, 0]], "int32")
-    ids, log_probs = run(graphs.candidates(), logits=logits, token_ids=token_ids, k=np.array([k]))
-    expected_ids, expected = Decodable().best(logits, token_ids, k)
+    logits = random.normal(size=(4, size)).astype("float32") * 5
+    logits[:, 0] = 30  # padding, which would be the best
+    logits[1, 2::7] = 9  # equals
+    logits[2, 1:] = 1
+    logits[3, 2:] = -np.inf  # of what has no probability there is an order as well
+    ids, log_probs = run(graphs.candidates(), logits=logits, k=np.array([k]))
+    expected_ids, expected = Decodable().best(logits, k)
     np.testing.assert_array_equal(ids, expected_ids)
     np.testing.assert_allclose(log_probs, expected, atol=1e-6)
 

@@ -102,8 +102,8 @@ def assert_close(actual, expected):
 
 def assert_row(spec, state, row, expected, expected_row):
     """Checks that a row is in the same state, whatever empty slots there are in each cache."""
-    actual = contract.trim(spec, contract.take(state, [row]))
-    expected = contract.trim(spec, contract.take(expected, [expected_row]))
+    actual = contract.trim(spec, contract.take(spec, state, [row]))
+    expected = contract.trim(spec, contract.take(spec, expected, [expected_row]))
     for leaf in spec:
         if leaf.kind != "cursor":  # only where the capacity is fixed
             assert_close(actual[leaf.name], expected[leaf.name])
@@ -155,16 +155,30 @@ def test_padding_does_not_advance_a_row(model, capacity):
 def test_rows_do_not_see_each_other(model):
     # Three copies of a row are that row alone.
     token_ids = TOKENS[[1, 1, 1]]
-    start = contract.take(model.start(), [1, 1, 1])
+    start = contract.take(model.spec, model.start(), [1, 1, 1])
     logits, state = model(token_ids, start)
     for row in range(ROWS):
         assert_close(logits[row], model.logits[1])
         assert_row(model.spec, state, row, model.steps[1][TIME], 1)
     order = [2, 0, 1]
-    logits, state = model(TOKENS[order], contract.take(model.start(), order))
+    logits, state = model(TOKENS[order], contract.take(model.spec, model.start(), order))
     assert_close(logits, model.logits[order])
     for row, source in enumerate(order):
         assert_row(model.spec, state, row, model.steps[1][TIME], source)
+
+
+def test_rows_of_one_source_look_at_one_copy(model):
+    start = model.start()
+    rows = np.array([1, 1, 0, 0])
+    token_ids = np.stack([TOKENS[1], TOKENS[1], TOKENS[0], TOKENS[0]])
+    shared = contract.take(model.spec, start, rows)
+    assert {len(shared[name]) for name in model.spec.constants} <= {2}
+    token_ids[[0, 2], -1] = 0
+    logits, state = model(token_ids, shared)
+    for row, source in enumerate(rows):
+        read = TIME - 1 if row in (0, 2) else TIME
+        assert_close(logits[row, :read], model.logits[source, :read])
+        assert_row(model.spec, shared | state, row, model.steps[1][read], source)
 
 
 @pytest.mark.parametrize("capacity", [None, TIME])
@@ -174,7 +188,7 @@ def test_rows_come_and_go(model, capacity):
     for t in range(4):
         states.append(model(TOKENS[:, t : t + 1], states[-1])[1])
     read = [4, 2, 2]
-    parts = [contract.take(states[4], [0]), contract.take(states[2], [1, 2])]
+    parts = [contract.take(model.spec, *part) for part in ((states[4], [0]), (states[2], [1, 2]))]
     state = contract.join(model.spec, parts)
     model.spec.check(state)
     for row in range(ROWS):
@@ -183,7 +197,7 @@ def test_rows_come_and_go(model, capacity):
     assert_close(logits[:, 0], model.logits[range(ROWS), read])
     # The longest leaves, and its slots with it; a row may be taken twice.
     rows = [2, 1, 2]
-    state = contract.trim(model.spec, contract.take(state, rows))
+    state = contract.trim(model.spec, contract.take(model.spec, state, rows))
     assert {state[leaf.name].shape[leaf.slot_axis] for leaf in model.spec if leaf.slots} <= {3}
     state = contract.widen(model.spec, state, capacity or 0)
     logits, _ = model(TOKENS[rows, 3:4], state)

@@ -60,14 +60,35 @@ def test_join_then_take_gives_the_rows_back():
     states = [state_of([[0, 1, 2], [3, 4, -1]]), state_of([[0, 1, 2]])]
     joined = contract.join(spec, states)
     for state, rows in zip(states, [[0, 1], [2]], strict=True):
-        for name, array in contract.take(joined, rows).items():
+        for name, array in contract.take(spec, joined, rows).items():
             np.testing.assert_array_equal(array, state[name])
 
 
 def test_rows_are_taken_in_order_and_again():
-    taken = contract.take(state_of([[0], [5], [7]]), [2, 2, 0])
+    taken = contract.take(StateSpec(tuple(GROWING)), state_of([[0], [5], [7]]), [2, 2, 0])
     np.testing.assert_array_equal(taken["positions"], [[7], [7], [0]])
     np.testing.assert_array_equal(taken["key"][:, 0, 0, 0], [70, 70, 0])
+
+
+def test_successive_rows_of_a_source_have_its_constants_in_common():
+    spec = StateSpec((Leaf("h", (1,)), Leaf("memory", (2,), kind="constant")))
+    numbers = np.arange(3, dtype="float32")[:, None]
+    start = {"h": numbers, "memory": numbers * [10, 100]}
+    beams = contract.take(spec, start, [0, 0, 1, 1, 2, 2])
+    np.testing.assert_array_equal(beams["h"][:, 0], [0, 0, 1, 1, 2, 2])
+    assert beams["memory"] is start["memory"]
+    spec.check(beams | {"memory": beams["memory"].astype("float32")})
+    again = contract.take(spec, beams, [1, 1, 5, 4])  # the second source is done
+    np.testing.assert_array_equal(again["h"][:, 0], [0, 0, 2, 2])
+    np.testing.assert_array_equal(again["memory"][:, 0], [0, 20])
+    uneven = contract.take(spec, beams, [0, 1, 5])
+    np.testing.assert_array_equal(uneven["memory"][:, 0], [0, 0, 20])
+    joined = contract.join(spec, [again, start])
+    np.testing.assert_array_equal(joined["memory"][:, 0], [0, 0, 20, 20, 0, 10, 20])
+    nothing = contract.take(spec, beams, [])
+    assert {len(array) for array in nothing.values()} == {0}
+    with pytest.raises(ValueError, match=r"on the batch: \[6\], of sources \[4\]"):
+        spec.check(beams | {"memory": np.zeros((4, 2), "float32")})
 
 
 def test_trimming_drops_what_is_empty_in_every_row():

@@ -36,7 +36,7 @@ class Block(keras.layers.Layer):
         past: what the tokens of this call see of each other and of those before them: a
             `KeyValueCache`, or a `Source`, or what else has their methods.
         prefix: of the names of the leaves in `past`.
-        memory: what `remember` gives, and which slots hold a token, `(batch, 1, slots)`.
+        memory: what `remember` gives, and which slots hold a token, `(sources, 1, slots)`.
         want_weights: whether to give the attention weights.
 
     Returns:
@@ -199,10 +199,11 @@ class Block(keras.layers.Layer):
     def recall(self, x, memory, want_weights):
         """Multi-head attention over the slots of a memory."""
         key, value, mask = memory
-        query = split_heads(self.memory_query(x), self.num_heads)
-        x = attend(query, key, value, mask)
+        # Rows of one source, such as beams, look at it together.
+        query = split_heads(self.memory_query(x), self.num_heads, ops.shape(key)[0])
+        y = merge_heads(attend(query, key, value, mask), ops.shape(x)[0])
         seen = weights(query, key, mask) if want_weights else None
-        return self.memory_output(merge_heads(x)), seen
+        return self.memory_output(y), seen
 
 
 def layer_norm(policy, name):

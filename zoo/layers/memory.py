@@ -21,8 +21,28 @@ def positions(source_ids):
     return ops.where(ops.not_equal(source_ids, PAD_ID), time, -1)
 
 
+def by_source(x, memory):
+    """The rows of one source as more tokens of one row, to look at its memory together.
+
+    Args:
+        x: `(rows, time, features)`.
+        memory: a constant leaf, `(sources, ...)`.
+
+    Returns:
+        `(sources, rows / sources * time, features)`.
+    """
+    return ops.reshape(x, (ops.shape(memory)[0], -1, x.shape[-1]))
+
+
+def by_row(x, rows):
+    """A constant leaf `(sources, features)`, for each of the rows."""
+    sources, features = ops.shape(x)[0], x.shape[-1]
+    shape = (sources, rows // sources, features)
+    return ops.reshape(ops.broadcast_to(ops.expand_dims(x, 1), shape), (-1, features))
+
+
 def visible(state):
-    """Which slots hold a token: `(batch, 1, slots)` bool."""
+    """Which slots hold a token: `(sources, 1, slots)` bool."""
     return ops.expand_dims(state[POSITIONS] >= 0, 1)
 
 

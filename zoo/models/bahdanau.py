@@ -113,19 +113,20 @@ class BahdanauEncoderDecoder(EncoderDecoder):
         )
         mask = memory.visible(state)
 
-        def look(s):  # (batch, time, units) -> (batch, time, slots)
-            return softmax(self.score(s, key), mask)
+        def look(s):  # (batch, time, units) -> (sources, batch / sources * time, slots)
+            return softmax(self.score(memory.by_source(s, key), key), mask)
 
         from_token = self.decoder.kernel[: self.embedding_dim]
         from_context = self.decoder.kernel[self.embedding_dim :]
 
         def step(x, hidden):
             _, s = hidden
-            context = ops.matmul(look(s[:, None]), annotations)[:, 0]
+            context = ops.reshape(ops.matmul(look(s[:, None]), annotations), (-1, 2 * self.units))
             (new,) = self.decoder.step(x + ops.matmul(context, from_context), [s])
             return [ops.concatenate([s, context], axis=-1), new]
 
-        first = [ops.concatenate([h, ops.zeros_like(annotations[:, 0])], axis=-1), h]
+        no_context = ops.zeros_like(h)
+        first = [ops.concatenate([h, no_context, no_context], axis=-1), h]
         seen, (_, h) = recurrence(
             step, first, ops.matmul(token, from_token) + self.decoder.bias, length
         )

@@ -11,6 +11,7 @@ from keras import ops
 
 from zoo.backbone import EncoderDecoder, lengths
 from zoo.contract import Leaf, StateSpec
+from zoo.layers import memory
 from zoo.layers.dense import Dense
 from zoo.layers.embedding import token_embedding
 from zoo.layers.maxout import MaxoutOutput
@@ -106,7 +107,7 @@ class ChoEncoderDecoder(EncoderDecoder):
     def call(self, token_ids, state, padded=True):
         length = lengths(token_ids) if padded else None
         token = self.dropout(self.token_embedding(token_ids))  # (batch, time, embedding_dim)
-        context = ops.cast(state["context"], token.dtype)
+        context = ops.cast(memory.by_row(state["context"], ops.shape(token_ids)[0]), token.dtype)
         from_context = self.from_context(context)
 
         def step(x, hidden):

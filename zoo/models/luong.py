@@ -136,7 +136,8 @@ class LuongEncoderDecoder(EncoderDecoder):
         key = ops.cast(state["memory/key"], x.dtype) if self.memory_key else value
         mask = memory.visible(state)
 
-        def look(h):  # (batch, time, units) -> (batch, time, slots)
+        def look(h):  # (batch, time, units) -> (sources, batch / sources * time, slots)
+            h = memory.by_source(h, key)
             scores = self.score(h, key) if self.score else ops.matmul(h, ops.swapaxes(key, 1, 2))
             return softmax(scores, mask)
 
@@ -147,7 +148,7 @@ class LuongEncoderDecoder(EncoderDecoder):
             for layer, h, c in zip(self.decoder_layers, hidden[::2], hidden[1::2], strict=True):
                 x, c = layer.step(ops.matmul(x, layer.kernel) + layer.bias, [h, c])
                 new += [x, c]
-            context = ops.matmul(look(x[:, None]), value)[:, 0]
+            context = ops.reshape(ops.matmul(look(x[:, None]), value), (-1, self.units))
             a = self.attentional(ops.concatenate([context, x], axis=-1))
             return [ops.concatenate([a, x], axis=-1), *new]
 
