@@ -1,14 +1,15 @@
 """From messages to calls of the engine and back, for whichever endpoint."""
 
-import json
 import math
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from serving.engine import Call, Engine, Work
+from serving.call import Call, Work
+from serving.engine import Engine
 from serving.errors import RequestError, described, error_body
 from serving.messages import ModelCard, Token, Usage
 from zoo.bundle import Bundle
@@ -133,23 +134,27 @@ def usage(requests: Sequence[Request], written: int) -> Usage:
     return Usage(prompt_tokens=read, completion_tokens=written)
 
 
-async def event_stream(events: AsyncIterator[dict]) -> StreamingResponse:
-    """Events as an answer; an error before the first one is raised, one midway is an event."""
+async def event_stream(events: AsyncIterator[list[dict]]) -> StreamingResponse:
+    """Events as an answer; an error before the first one is raised, one midway is an event.
+
+    Args:
+        events: those that are there together are sent together.
+    """
     first = await anext(events)
 
     async def frames():
         try:
-            yield _frame(first)
-            async for event in events:
-                yield _frame(event)
+            yield _frames(first)
+            async for more in events:
+                yield _frames(more)
         except (RequestError, InvalidOption) as error:
-            yield "event: error\n" + _frame(error_body(*described(error)))
-        yield "data: [DONE]\n\n"
+            yield b"event: error\n" + _frames([error_body(*described(error))])
+        yield b"data: [DONE]\n\n"
 
     return StreamingResponse(
         frames(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
     )
 
 
-def _frame(event):
-    return f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
+def _frames(events):
+    return b"".join([b"data: %b\n\n" % to_json(event) for event in events])

@@ -13,9 +13,10 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from serving.call import Call
 from serving.errors import DeadlineExceeded, EngineFailed, QueueFull, RequestError, Stopping
 from serving.limits import Limits
 from serving.metrics import Metrics
@@ -25,90 +26,12 @@ from zoo.decoding import (
     InvalidOption,
     Options,
     Parts,
-    Piece,
     Request,
-    Result,
     generate,
     prompt_reader,
 )
 
 _logger = logging.getLogger("bentoml.zoo")
-
-Work = Callable[[Bundle, int], Parts[Any]]
-"""Gives what is read of a model in parts of so many tokens."""
-
-
-class Call:
-    """What one HTTP request asks of a model, and what comes back.
-
-    Args:
-        model: name of it.
-        seconds: the request has failed after so many.
-        requests: texts to be written.
-        work: or something to be read.
-        streams: whether each token is an event, and not only the last one of a text.
-    """
-
-    def __init__(
-        self,
-        model: str,
-        seconds: float,
-        requests: Sequence[Request] = (),
-        work: Work | None = None,
-        streams: bool = False,
-    ):
-        self.model = model
-        self.requests = deque(enumerate(requests))  # that wait
-        self.work = work
-        self.streams = streams
-        self.begun = time.monotonic()
-        self.deadline = self.begun + seconds
-        self.left = len(requests)  # that have not ended
-        self.is_cancelled = False
-        self._events: asyncio.Queue = asyncio.Queue()
-
-    @property
-    def waiting(self) -> int:
-        """How many places of the queue it takes."""
-        return len(self.requests) if self.work is None else 1
-
-    def cancel(self) -> None:
-        """Nobody waits for it any more: the next token is not written."""
-        self.is_cancelled = True
-
-    async def result(self) -> Any:
-        """What the work returns.
-
-        Raises:
-            RequestError: it has come to nothing.
-            InvalidOption: it is not possible.
-        """
-        (value,) = [value async for value in self._all()]
-        return value
-
-    async def results(self) -> list[Result]:
-        """One result a text; raises as `result`."""
-        found = {index: piece.result async for index, piece in self._all() if piece.result}
-        return [found[index] for index in sorted(found)]
-
-    async def pieces(self) -> AsyncIterator[tuple[int, Piece]]:
-        """Each token as it comes, and the number of its text; raises as `result`."""
-        async for event in self._all():
-            yield event
-
-    async def _all(self):
-        try:
-            while (event := await self._events.get()) is not None:
-                if isinstance(event, Exception):
-                    raise event
-                yield event
-        finally:
-            self.cancel()
-
-    def receive(self, event: Any) -> None:
-        """Takes an event in: a value, an error, or `None` after the last."""
-        self._events.put_nowait(event)
-
 
 class Engine:
     """The thread that runs the models.
@@ -131,7 +54,8 @@ class Engine:
         self._waiting = 0
         self._stop_at: float | None = None
         self._lanes = {name: self._lane(name) for name in bundles}
-        self._out: list[tuple[Call, Any]] = []
+        self._out: deque[tuple[Call, Any]] = deque()  # events on their way to the event loop
+        self._is_told = False  # whether the event loop knows of them
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     # === In the event loop ===
@@ -153,7 +77,7 @@ class Engine:
             if self._waiting + call.waiting > self.limits.max_queue:
                 self.metrics.rejected.inc()
                 raise QueueFull
-            self._waiting += call.waiting
+            self._waits(call.waiting)
             self._inbox.append(call)
             self._changed.notify()
         return call
@@ -201,7 +125,6 @@ class Engine:
                     return False
                 self._changed.wait()
             new, self._inbox = self._inbox, deque()
-            self.metrics.waiting.set(self._waiting)
         for call in new:
             self._lanes[call.model].add(call)
         if self._stop_at is not None and time.monotonic() >= self._stop_at:
@@ -211,15 +134,27 @@ class Engine:
 
     def _admitted(self, count):
         with self._changed:
-            self._waiting -= count
+            self._waits(-count)
+
+    def _waits(self, count):
+        self._waiting += count
+        self.metrics.waiting.set(self._waiting)
 
     def _emit(self, call, event):
         self._out.append((call, event))
 
     def _give_out(self):
-        if self._out:
-            self._loop.call_soon_threadsafe(_deliver, self._out)
-            self._out = []
+        """Wakes the event loop, unless it has yet to come to what it was woken for before."""
+        if self._out and not self._is_told:
+            self._is_told = True
+            self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self):
+        """Hands the events over; in the event loop."""
+        self._is_told = False
+        while self._out:
+            call, event = self._out.popleft()
+            call.receive(event)
 
 
 class Lane:
@@ -244,6 +179,7 @@ class Lane:
         self._waiting: deque[Call] = deque()
         self._readings: deque[_Reading] = deque()
         self._writings: dict[int, _Writing] = {}  # by the decoder's numbers
+        self._written_at: float | None = None  # the last tokens, where texts run
 
     def add(self, call: Call) -> None:
         """Puts a call into the queue."""
@@ -259,6 +195,8 @@ class Lane:
         self._read()
         if self._writings:
             self._write()
+        else:
+            self._written_at = None
 
     def end(self, calls: Mapping[Call, RequestError | None], gone: bool = False) -> None:
         """Ends calls, each with an error or, where nobody waits for it, without a word.
@@ -361,14 +299,15 @@ class Lane:
         pieces = self._decoder.step()
         now = time.monotonic()
         self._metrics.tokens_out.inc(len(pieces))
+        if self._written_at is not None:
+            self._metrics.between_tokens_seconds.observe(now - self._written_at)
+        self._written_at = now
         for piece in pieces:
             writing = self._writings[piece.request]
             call = writing.call
-            if writing.last is None:
+            if not writing.has_begun:
+                writing.has_begun = True
                 self._metrics.first_token_seconds.observe(now - call.begun)
-            else:
-                self._metrics.between_tokens_seconds.observe(now - writing.last)
-            writing.last = now
             if call.streams or piece.result:
                 self._emit(call, (writing.index, piece))
             if piece.result:
@@ -387,11 +326,11 @@ class _Reading:
 
 
 class _Writing:
-    """A text: of which call, its number there, what was asked, and when its last token came."""
+    """A text: of which call, its number there, what was asked, and whether it has a token."""
 
     def __init__(self, call: Call, index: int, request: Request):
         self.call, self.index, self.request = call, index, request
-        self.last: float | None = None
+        self.has_begun = False
 
 
 def _length(request):
@@ -401,8 +340,3 @@ def _length(request):
 def _first_request(bundle):
     source = None if bundle.source_tokenizer is None else ""
     return Request.of(bundle.tokenizer, "", source, Options(max_tokens=1), bundle.source_tokenizer)
-
-
-def _deliver(events):
-    for call, event in events:
-        call.receive(event)

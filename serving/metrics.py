@@ -17,7 +17,7 @@ class Metrics:
             "zoo_time_to_first_token_seconds", "From arrival to the first token", buckets=_SECONDS
         )
         self.between_tokens_seconds = Histogram(
-            "zoo_inter_token_latency_seconds", "From token to token of a text", buckets=_SECONDS
+            "zoo_inter_token_latency_seconds", "From step to step of a model", buckets=_SECONDS
         )
         self.batch_rows = Histogram(
             "zoo_batch_size", "Rows of a step", buckets=[2**i for i in range(9)]

@@ -16,7 +16,8 @@ import bentoml
 import pydantic
 
 from serving.asking import Asker, Naming, event_stream, usage
-from serving.engine import Call, Engine
+from serving.call import Call
+from serving.engine import Engine
 from serving.errors import RequestError, answers_errors
 from serving.limits import Limits
 from serving.messages import (
@@ -47,6 +48,8 @@ LIMITS = Limits.load()
 logging.getLogger("bentoml._internal.server.http_app").addFilter(
     lambda record: not (record.exc_info and isinstance(record.exc_info[1], _CLIENTS))
 )
+# The spans of BentoML take longer than the writing of a token; OTEL_SDK_DISABLED=false has them.
+os.environ.setdefault("OTEL_SDK_DISABLED", "true")
 _web = web_app()
 
 
@@ -232,22 +235,26 @@ ZooService.mount_asgi_app(_web)  # type: ignore[attr-defined]
 async def _events(call: Call, requests, naming):
     """Each token as it comes, each text at its end, and at last the counts."""
     written = 0
-    async for index, piece in call.pieces():
-        written += 1
-        event = {
-            "index": index,
-            "text": piece.text,
-            "token_id": piece.token_id,
-            "token": naming.name(piece.token_id),
-            "log_prob": piece.log_prob,
-            "finish_reason": piece.finish_reason,
-        }
-        if piece.top:
-            event["top"] = [token.model_dump() for token in naming.top(piece.top)]
-        if piece.result:
-            event["result"] = TextResult.of(piece.result, naming).model_dump(exclude_none=True)
-        yield event
-    yield {"usage": usage(requests, written).model_dump()}
+    async for pieces in call.pieces():
+        written += len(pieces)
+        yield [_event(index, piece, naming) for index, piece in pieces]
+    yield [{"usage": usage(requests, written)}]
+
+
+def _event(index, piece, naming):
+    event = {
+        "index": index,
+        "text": piece.text,
+        "token_id": piece.token_id,
+        "token": naming.name(piece.token_id),
+        "log_prob": piece.log_prob,
+        "finish_reason": piece.finish_reason,
+    }
+    if piece.top:
+        event["top"] = naming.top(piece.top)
+    if piece.result:
+        event["result"] = TextResult.of(piece.result, naming).model_dump(exclude_none=True)
+    return event
 
 
 async def _prompts(asker, bundle, texts, param, token_ids):

@@ -134,13 +134,17 @@ async def _prompts(asker, bundle, prompt, n):
 
 async def _chunks(call, requests, head, naming, told, with_usage):
     written = 0
-    async for index, piece in call.pieces():
-        written += 1
-        tops = [piece.top] if piece.top else []
-        logprobs = _logprobs(naming, [piece.token_id], [piece.log_prob], tops) if told else None
-        yield {**head, "choices": [_choice(index, piece.text, piece.finish_reason, logprobs)]}
+    async for pieces in call.pieces():
+        written += len(pieces)
+        yield [{**head, "choices": [_written(*each, naming, told)]} for each in pieces]
     if with_usage:
-        yield {**head, "choices": [], "usage": _usage(requests, written)}
+        yield [{**head, "choices": [], "usage": _usage(requests, written)}]
+
+
+def _written(index, piece, naming, told):
+    tops = [piece.top] if piece.top else []
+    logprobs = _logprobs(naming, [piece.token_id], [piece.log_prob], tops) if told else None
+    return _choice(index, piece.text, piece.finish_reason, logprobs)
 
 
 def _choice(index, text, reason, logprobs):

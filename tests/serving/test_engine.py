@@ -9,7 +9,8 @@ from pathlib import Path
 import prometheus_client
 import pytest
 
-from serving.engine import Call, Engine
+from serving.call import Call
+from serving.engine import Engine
 from serving.errors import DeadlineExceeded, EngineFailed, QueueFull, Stopping
 from serving.limits import Limits
 from serving.metrics import Metrics
@@ -106,7 +107,7 @@ def test_a_text_does_not_depend_on_its_neighbours(bundles, run):
 def test_pieces_are_the_text(bundles, run):
     async def using(engine):
         asked = call(bundles, ["a", "b"], streams=True, max_tokens=9)
-        return [event async for event in engine.submit(asked).pieces()]
+        return [event async for events in engine.submit(asked).pieces() for event in events]
 
     events = run(using)
     for number in (0, 1):
