@@ -33,6 +33,7 @@ from zoo.decoding import (
 
 _logger = logging.getLogger("bentoml.zoo")
 
+
 class Engine:
     """The thread that runs the models.
 

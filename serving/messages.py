@@ -2,17 +2,13 @@
 
 import dataclasses
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from zoo.decoding import FinishReason, InvalidOption, Options, Result
 
 Ids = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
-
-
-def _example(**fields):
-    return ConfigDict(json_schema_extra={"examples": [fields]})
 
 
 class _Request(BaseModel):
@@ -73,7 +69,7 @@ def several(options: Options, n: int) -> list[Options]:
 class NextTokenRequest(_Request):
     """Asks for the most probable next tokens."""
 
-    model_config = _example(model="lstm_names", text="mar", k=5)
+    example: ClassVar = {"text": "mar", "k": 5}
 
     text: str = Field("", description="what stands before")
     token_ids: Ids | None = Field(None, description="the same in tokens, in place of the text")
@@ -84,7 +80,7 @@ class NextTokenRequest(_Request):
 class GenerateRequest(_TextRequest):
     """Asks for texts."""
 
-    model_config = _example(model="lstm_names", prompt="ma", temperature=0.8, seed=1, max_tokens=20)
+    example: ClassVar = {"prompt": "ma", "temperature": 0.8, "seed": 1, "max_tokens": 20}
 
     prompt: str | list[str] = Field("", description="what each text begins with")
     token_ids: Ids | None = Field(None, description="one prompt in tokens, in place of the text")
@@ -93,7 +89,7 @@ class GenerateRequest(_TextRequest):
 class TranslateRequest(_TextRequest):
     """Asks for translations."""
 
-    model_config = _example(model="vaswani_grammar_en_fr", text="the cat sees a dog", beam_size=4)
+    example: ClassVar = {"text": "the cat sees a dog", "beam_size": 4}
 
     text: str | list[str] = Field(description="each sentence")
 
@@ -101,7 +97,7 @@ class TranslateRequest(_TextRequest):
 class ScoreRequest(_Request):
     """Asks how probable texts are, each with the end token."""
 
-    model_config = _example(model="lstm_names", text=["maria", "xqz"])
+    example: ClassVar = {"text": ["maria", "xqz"]}
 
     text: str | list[str] = Field(description="each text")
     prompt: str = Field("", description="what stands before each")
@@ -111,7 +107,7 @@ class ScoreRequest(_Request):
 class EmbedRequest(_Request):
     """Asks for what the model holds of texts."""
 
-    model_config = _example(model="lstm_names", text=["maria", "marie"])
+    example: ClassVar = {"text": ["maria", "marie"]}
 
     text: str | list[str] = Field(description="each text, or source of a translation model")
 
@@ -119,7 +115,7 @@ class EmbedRequest(_Request):
 class TokenizeRequest(_Request):
     """Asks for the tokens of a text."""
 
-    model_config = _example(model="lstm_names", text="maria")
+    example: ClassVar = {"text": "maria"}
 
     text: str = Field(description="the text")
     side: Literal["text", "source"] = Field("text", description="which tokenizer")
@@ -128,9 +124,8 @@ class TokenizeRequest(_Request):
 class CompletionRequest(BaseModel):
     """As OpenAI's clients ask for completions."""
 
-    model_config = ConfigDict(extra="forbid", strict=True) | _example(
-        model="lstm_names", prompt="ma", max_tokens=16
-    )
+    model_config = ConfigDict(extra="forbid", strict=True)
+    example: ClassVar = {"prompt": "ma", "max_tokens": 16}
 
     model: str
     prompt: str | list[str] | Ids | list[Ids] = ""
@@ -196,7 +191,7 @@ class Usage(BaseModel):
     completion_tokens: int
 
 
-class TextResult(BaseModel):
+class Text(BaseModel):
     """A text that is written, or scored, as in `zoo.decoding.Result`."""
 
     text: str
@@ -205,14 +200,13 @@ class TextResult(BaseModel):
     log_probs: list[float]
     finish_reason: FinishReason | None
     score: float
-    alternatives: list["TextResult"]
     top: list[list[Token]] | None = None
     attention: dict[str, list[list[list[float]]]] | None = Field(
         None, description="by name: heads, tokens, and what of source or text each looks at"
     )
 
     @classmethod
-    def of(cls, result: Result, tokens) -> "TextResult":
+    def of(cls, result: Result, tokens, **fields) -> Self:
         """Of a decoder's result; `tokens` gives names and alternatives (`Naming`)."""
         weights = result.attention or {}
         return cls(
@@ -222,10 +216,22 @@ class TextResult(BaseModel):
             log_probs=list(result.log_probs),
             finish_reason=result.finish_reason,
             score=result.score,
-            alternatives=[cls.of(other, tokens) for other in result.alternatives],
             top=[tokens.top(top) for top in result.top] or None,
             attention={name: array.tolist() for name, array in weights.items()} or None,
+            **fields,
         )
+
+
+class TextResult(Text):
+    """And the next best ones of a search; not of its own kind, which BentoML cannot describe."""
+
+    alternatives: list[Text]
+
+    @classmethod
+    def of(cls, result: Result, tokens) -> Self:
+        """Of a decoder's result, as above."""
+        others = [Text.of(other, tokens) for other in result.alternatives]
+        return super().of(result, tokens, alternatives=others)
 
 
 class TextResponse(BaseModel):

@@ -1,5 +1,6 @@
 """The OpenAPI document of all endpoints, made from the messages."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
@@ -53,19 +54,20 @@ _ERROR = {
 }
 
 
-def document(models: list[str]) -> dict[str, Any]:
+def document(models: Mapping[str, bool]) -> dict[str, Any]:
     """The document.
 
     Args:
-        models: the names that are served, for examples that work.
+        models: the names that are served and whether each translates, for examples that work.
     """
     names = {name for _, _, *pair in _POSTS for name in pair if name} | {"ModelCard"}
     kinds = [(getattr(messages, name), _mode(name)) for name in sorted(names)]
     schemas = models_json_schema(kinds, ref_template="#/components/schemas/{model}")[1]["$defs"]
-    for schema in schemas.values():
-        for example in schema.get("examples", []):
-            if example["model"] not in models:
-                example["model"] = models[0]
+    for kind, mode in kinds:
+        if mode == "validation":  # BentoML's own document would not take them from the messages
+            translates = kind is messages.TranslateRequest
+            name = next((m for m in models if models[m] == translates), "name")
+            schemas[kind.__name__]["examples"] = [{"model": name, **kind.example}]
     paths: dict[str, Any] = {}
     for path, summary, request, response in _POSTS:
         content = {"application/json": {"schema": _ref(request)}}

@@ -51,6 +51,11 @@ logging.getLogger("bentoml._internal.server.http_app").addFilter(
 # The spans of BentoML take longer than the writing of a token; OTEL_SDK_DISABLED=false has them.
 os.environ.setdefault("OTEL_SDK_DISABLED", "true")
 _web = web_app()
+_image = (  # of a bento; its versions are those of constraints.txt, to which bentofile.yaml points
+    bentoml.images.Image(lock_python_packages=False)
+    .build_include("constraints.txt", "pyproject.toml", "README.md", "LICENSE", "serving", "zoo")
+    .python_packages("--editable .[serving]")
+)
 
 
 def open_bundles(directory: str | os.PathLike) -> dict[str, Bundle]:
@@ -72,6 +77,7 @@ def open_bundles(directory: str | os.PathLike) -> dict[str, Bundle]:
 
 # The engine has deadlines of its own, and the gate a log line of every request.
 @bentoml.service(
+    image=_image,
     traffic={"timeout": LIMITS.request_seconds + LIMITS.drain_seconds},
     logging={"access": {"enabled": False}},
 )
@@ -79,7 +85,8 @@ class ZooService:
     """Every bundle in the directory that the environment variable ZOO_BUNDLES names."""
 
     def __init__(self) -> None:
-        bundles = open_bundles(os.environ.get("ZOO_BUNDLES", "bundles"))
+        beside = Path(__file__).parents[1] / "bundles"  # as in a bento
+        bundles = open_bundles(os.environ.get("ZOO_BUNDLES") or beside)
         self.engine = Engine(bundles, LIMITS, Metrics())
         self.asker = _web.state.asker = Asker(self.engine)
 

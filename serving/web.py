@@ -45,7 +45,9 @@ async def page(request: HttpRequest):
 
 async def openapi(request: HttpRequest):
     """The document of all endpoints."""
-    return JSONResponse(document(list(_asker(request).engine.bundles)))
+    bundles = _asker(request).engine.bundles.items()
+    models = {name: bundle.source_tokenizer is not None for name, bundle in bundles}
+    return JSONResponse(document(models))
 
 
 @answers_errors

@@ -2,14 +2,16 @@
 
 python tests/benchmarks/batching.py --bundles bundles --model lstm_names
 
-Texts of 8 to 256 tokens, the same for both, which take turns. Prints a table, and with it the
-step rate of the model itself at a full batch, and the cost of a small /next_token.
+Texts of 8 to 256 tokens, the same for both, which take turns; of each number the median of the
+rounds. Before the table come the rates at a full batch of the model's steps, of the decoder around
+them and of the engine around that; after it the cost of a small /next_token.
 """
 
 import argparse
 import asyncio
 import random
 import runpy
+import statistics
 import sys
 import tempfile
 import time
@@ -18,6 +20,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 
+from serving.call import Call
+from serving.engine import Engine
+from serving.limits import Limits
+from serving.metrics import Metrics
 from zoo.bundle import Bundle
 from zoo.decoding import Decoder, Options, Request
 
@@ -33,12 +39,17 @@ def main():
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32, 128])
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 128], help="of both")
     parser.add_argument("--seconds", type=float, default=15, help="of texts, about, each")
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     directory = Path(arguments.bundles).resolve()
     bundle = Bundle(directory / arguments.model)
-    rate = {rows: step_rate(bundle, rows) for rows in arguments.batches}
-    for rows, value in rate.items():
-        print(f"the decoder alone, {rows} rows: {value:,.0f} tokens a second")
+    metrics, rate = Metrics(), {}
+    print("| rows | steps of the model, tokens/s | decoder | engine |\n|---|---|---|---|")
+    for rows in arguments.batches:
+        rates = [full_batch(bundle, rows, metrics) for _ in range(arguments.rounds)]
+        rate[rows], *around = map(statistics.median, zip(*rates))
+        shares = [f"{value:,.0f} ({value / rate[rows]:.2f})" for value in around]
+        print(f"| {rows} | {rate[rows]:,.0f} |", " | ".join(shares), "|", flush=True)
     print("| system | rows | clients | tokens/s | first token p50, ms | p99, ms |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
@@ -56,19 +67,23 @@ def main():
                 Server(directory, Path(folder), adaptive, **adaptive_environment) as theirs,
             ):
                 for clients in arguments.clients:
-                    count = max(2 * clients, int(arguments.seconds * rate[rows] / 132 / 4))
+                    count = max(3 * clients, int(arguments.seconds * rate[rows] / 132 / 4))
                     lengths = random.Random(0).choices(range(LENGTHS[0], LENGTHS[1] + 1), k=count)
-                    for name, server, send in (
-                        ("Sequence Zoo", ours, whole_of_ours),
-                        ("Sequence Zoo, streaming", ours, stream),
-                        ("adaptive batching", theirs, whole),
-                    ):
-                        tokens, first = asyncio.run(
-                            drive(server.url, send, arguments.model, lengths, clients)
-                        )
-                        p50, p99 = np.percentile(first, [50, 99]) * 1000
-                        cells = name, rows, clients, f"{tokens:,.0f}", f"{p50:.0f}", f"{p99:.0f}"
-                        print("|", " | ".join(map(str, cells)), "|", flush=True)
+                    systems = {
+                        "Sequence Zoo": (ours, whole_of_ours),
+                        "Sequence Zoo, streaming": (ours, stream),
+                        "adaptive batching": (theirs, whole),
+                    }
+                    found = {name: [] for name in systems}
+                    for _ in range(arguments.rounds):
+                        for name, (server, send) in systems.items():
+                            driven = drive(server.url, send, arguments.model, lengths, clients)
+                            tokens, first = asyncio.run(driven)
+                            found[name].append((tokens, *np.percentile(first, [50, 99]) * 1000))
+                    for name, rounds in found.items():
+                        numbers = [f"{statistics.median(column):,.0f}" for column in zip(*rounds)]
+                        print("|", " | ".join([name, str(rows), str(clients), *numbers]), "|")
+                    sys.stdout.flush()
         with Server(directory, Path(folder)) as ours:
             p50, p99 = overhead(ours.url, arguments.model)
             print(f"/next_token at one client: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
@@ -117,17 +132,41 @@ async def whole(http, model, length):
     return time.perf_counter(), answer.json()[0]
 
 
-def step_rate(bundle, rows):
-    """Tokens a second of the decoder without a server, at a full batch."""
-    options = Options(max_tokens=1000, suppress_ids=(1,))
-    decoder = Decoder(bundle, bundle.tokenizer)
-    decoder.add([Request.of(bundle.tokenizer, "ma", options=options)] * rows)
-    for _ in range(20):
-        decoder.step()
+def full_batch(bundle, rows, metrics):
+    """Tokens a second at a full batch: of the model's steps, of the decoder, of the engine."""
+    options = Options(max_tokens=LENGTHS[1], suppress_ids=(1,))
+    request = Request.of(bundle.tokenizer, "ma", options=options)
+    token_ids, state = np.full((rows, 1), 5, "int32"), bundle.start(rows)
+
+    def steps():
+        nonlocal state
+        for _ in range(LENGTHS[1]):
+            _, state = bundle.step(token_ids, state, want=1)
+
+    def decoder():
+        all_rows = Decoder(bundle, bundle.tokenizer)
+        all_rows.add([request] * rows)
+        while all_rows.searches:
+            all_rows.step()
+
+    async def engine():
+        one = Engine({"one": bundle}, Limits(max_rows=rows), metrics)
+        one.start()
+        calls = [one.submit(Call("one", 600, [request])).results() for _ in range(rows)]
+        begun = time.perf_counter()
+        await asyncio.gather(*calls)
+        seconds = time.perf_counter() - begun
+        await asyncio.to_thread(one.stop)
+        return seconds
+
+    seconds = [_seconds(steps), _seconds(decoder), asyncio.run(engine())]
+    return [rows * LENGTHS[1] / one for one in seconds]
+
+
+def _seconds(work):
     begun = time.perf_counter()
-    for _ in range(200):
-        decoder.step()
-    return rows * 200 / (time.perf_counter() - begun)
+    work()
+    return time.perf_counter() - begun
 
 
 def overhead(url, model):

@@ -29,7 +29,7 @@ def bundles(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(bundles, tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
-    with Server(bundles, home, ZOO_MAX_TOKENS="100000", ZOO_REQUEST_SECONDS="20") as server:
+    with Server(bundles, home, ZOO_MAX_TOKENS="100000", ZOO_REQUEST_SECONDS="10") as server:
         yield server
     assert server.returned == 0
     assert "Traceback" not in server.log()
@@ -269,6 +269,15 @@ def test_openais_client(server):
     with pytest.raises(openai.APIError, match="longer"):
         for _ in client.completions.create(prompt="a", stream=True, **endless):
             pass
+
+
+def test_examples_of_the_document_work(client):
+    document = client.get("/openapi.json").json()
+    for path, operations in document["paths"].items():
+        if body := operations.get("post", {}).get("requestBody"):
+            name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+            (example,) = document["components"]["schemas"][name]["examples"]
+            assert client.post(path, json=example).status_code == 200
 
 
 def test_the_document_holds(server):
