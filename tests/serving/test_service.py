@@ -106,6 +106,19 @@ def test_translate(post, directory):
     assert answer["usage"]["prompt_tokens"] == len("a cat") + 1
 
 
+def test_what_a_translation_looked_at(post, monkeypatch):
+    """Where the model can tell: of each token written, a weight for each of the source."""
+
+    def uniform(self, token_ids, state):
+        return {"layer_0/cross": np.full((*token_ids.shape[:1], 2, token_ids.shape[1], 9), 1 / 9)}
+
+    monkeypatch.setattr(Bundle, "attention", uniform)
+    asked = {"model": "translator", "text": "a cat", "max_tokens": 4, "attention": True}
+    answer = post("translate", **asked).json()
+    (result,), (source,) = answer["results"], answer["source_tokens"]
+    assert np.shape(result["attention"]["layer_0/cross"]) == (2, len(result["tokens"]), len(source))
+
+
 # === Errors ===
 
 
