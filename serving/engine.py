@@ -283,14 +283,14 @@ class Lane:
                 self._readings.append(reading)
             except StopIteration as end:
                 if end.value is not None:
-                    self._finish(reading, end.value)
+                    self._finish(reading, end.value, None)
             except InvalidOption as error:
                 self._finish(reading, error)
 
-    def _finish(self, reading, value):
+    def _finish(self, reading, *events):
         (call,) = reading.calls
-        self._emit(call, value)
-        self._emit(call, None)
+        for event in events:
+            self._emit(call, event)
         self.calls.discard(call)
 
     # === Writing ===

@@ -9,8 +9,10 @@ not that of the same request alone, or memory grows.
 import argparse
 import asyncio
 import collections
+import functools
 import json
 import random
+import re
 import runpy
 import sys
 import tempfile
@@ -60,8 +62,12 @@ def load(bundles, home, requests, clients, checked):
     choose = random.Random(0)
     asked = [body(choose, opened) for _ in range(requests)]
     with Server(bundles, home, ZOO_DRAIN_SECONDS="10", ZOO_MAX_QUEUE="1024") as server:
-        found = asyncio.run(send(server, asked, clients, counts))
+        found, answered = asyncio.run(send(server, asked, clients, counts))
     counts["wrong exit status"] = int(server.returned != 0)
+    # The server writes a line at the end of each request; one that was left may not have begun.
+    ends = collections.Counter(map(int, re.findall(r'"request_id": "(\d+)"', server.log())))
+    counts["wrong number of ends"] = sum(ends[number] != 1 for number in answered)
+    counts["wrong number of ends"] += sum(count > 1 for count in ends.values())
     for name, given, result in found[:checked]:
         counts["compared with the same alone"] += 1
         counts["wrong text"] += not is_alone(opened[name], given, result)
@@ -88,21 +94,26 @@ def body(choose, opened):
 
 
 async def send(server, asked, clients, counts):
-    """Sends all, and SIGTERM when nearly all have been answered; returns what came back."""
-    found, waiting = [], collections.deque(asked)
+    """Sends all, and SIGTERM when nearly all have been answered.
+
+    Returns:
+        The texts that came back, and the numbers of all requests that were answered.
+    """
+    found, answered, waiting = [], [], collections.deque(enumerate(asked))
     process = psutil.Process(server.process.pid)
     stop_at, early = len(asked) // 50, max(len(asked) * 4 // 5, 1)
     memory = {}
 
     async def client(http):
         while waiting:
-            manner, given = waiting.popleft()
+            number, (manner, given) = waiting.popleft()
             if len(waiting) == early:
                 memory["early"] = _memory(process)
             if len(waiting) == stop_at:
                 memory["late"] = _memory(process)
                 server.terminate()
-            await one(http, manner, given, counts, found)
+            if await one(http, number, manner, given, counts, found):
+                answered.append(number)
 
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
     async with httpx.AsyncClient(base_url=server.url, timeout=90, limits=limits) as http:
@@ -111,39 +122,39 @@ async def send(server, asked, clients, counts):
     counts["MB of memory, early"] = round(memory["early"])
     counts["MB of memory, late"] = round(memory["late"])
     counts["wrong memory"] = int(growth > 50 + 0.1 * memory["early"])
-    return found
+    return found, answered
 
 
-async def one(http, manner, given, counts, found):
-    """Sends one request, in its manner."""
+async def one(http, number, manner, given, counts, found):
+    """Sends one request, in its manner; whether the server has answered it."""
     endpoint = "/translate" if "text" in given else "/generate"
+    send = functools.partial(http.post, endpoint, headers={"X-Request-ID": str(number)})
     try:
         if manner == "malformed":
-            answer = await http.post(endpoint, json=given | {"max_tokens": "many"})
+            answer = await send(json=given | {"max_tokens": "many"})
             counts["malformed, refused"] += 1
             counts["wrong status of malformed"] += answer.status_code not in (400, 503)
         elif manner == "leaves":
-            leaving = http.post(endpoint, json=given | {"stream": True})
-            await asyncio.wait_for(leaving, timeout=0.02)
+            await asyncio.wait_for(send(json=given | {"stream": True}), timeout=0.02)
             counts["answered before the client left"] += 1
-        elif manner == "stream":
-            answer = await http.post(endpoint, json=given | {"stream": True})
-            if answer.status_code == 200:
+        else:
+            answer = await send(json=given | {"stream": manner == "stream"})
+            if answer.status_code != 200:
+                counts[f"refused with {answer.status_code}"] += 1
+                counts["wrong status"] += answer.status_code not in (429, 503)
+            elif manner == "stream":
                 ended(given, answer.text, counts, found)
             else:
-                refused(answer, counts)
-        else:
-            answer = await http.post(endpoint, json=given)
-            if answer.status_code == 200:
                 (result,) = answer.json()["results"]
                 counts["answered"] += 1
                 found.append((given["model"], given, result))
-            else:
-                refused(answer, counts)
     except TimeoutError:
         counts["left by the client"] += 1
+        return False
     except httpx.TransportError:  # a server that goes down takes no connection
         counts["not accepted by a server going down"] += 1
+        return False
+    return True
 
 
 def ended(given, text, counts, found):
@@ -158,11 +169,6 @@ def ended(given, text, counts, found):
     counts["streamed"] += 1
     counts["wrong number of results"] += len(results) != 1
     found.append((given["model"], given, results[0]))
-
-
-def refused(answer, counts):
-    counts[f"refused with {answer.status_code}"] += 1
-    counts["wrong status"] += answer.status_code not in (429, 503)
 
 
 def is_alone(bundle, given, result):

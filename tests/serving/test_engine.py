@@ -173,6 +173,38 @@ def test_deadline(bundles, run):
     assert run(using)
 
 
+def test_every_call_ends_once(bundles, run):
+    """Answered, left at some token, or too late: one end, and no place of the queue is lost."""
+    ends: dict[Call, list] = {}
+
+    class Watched(Call):
+        def receive(self, event):
+            if event is None or isinstance(event, Exception):
+                ends.setdefault(self, []).append(event)
+            super().receive(event)
+
+    async def use(engine, number):
+        options = endless() if number % 3 else Options(max_tokens=number)
+        seconds = 0.02 * number if number % 3 == 1 else 60
+        asked = Watched("letters", seconds, [Request((1,), options=options)] * 2, streams=True)
+        with contextlib.suppress(DeadlineExceeded):
+            async with contextlib.aclosing(engine.submit(asked).pieces()) as arrivals:
+                async for _ in arrivals:
+                    if number % 3 == 2:
+                        break
+        return asked
+
+    async def using(engine):
+        calls = await asyncio.gather(*(use(engine, number) for number in range(3, 33)))
+        await engine.submit(call(bundles, ["a"])).results()  # at whose end all have been seen to
+        return calls, engine
+
+    calls, engine = run(using, max_rows=4, max_beams=4)
+    assert [len(ends[asked]) for asked in calls] == [1] * 30
+    assert sum(isinstance(end, DeadlineExceeded) for (end,) in ends.values()) == 10
+    assert engine._waiting == 0
+
+
 def test_a_full_queue_refuses_at_once(bundles, run):
     async def using(engine):
         many = engine.submit(call(bundles, ["a"] * 64, max_tokens=500, min_tokens=400))

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import runpy
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def directory(tmp_path_factory):
     write_bundle(directory / ".letters.part-1")
     broken = write_bundle(directory / "broken")
     (broken / "tokenizer.json").write_text("{}")
+    newer = write_bundle(directory / "newer") / "manifest.json"
+    newer.write_text(newer.read_text().replace('"format_version": 1', '"format_version": 99'))
     return directory
 
 
@@ -214,6 +217,7 @@ def test_a_broken_bundle_is_named_and_the_others_are_served(directory, caplog):
     with caplog.at_level("ERROR"):
         assert list(open_bundles(directory)) == ["letters", "translator"]
     assert f"broken{os.sep}tokenizer.json is not as it was exported" in caplog.text
+    assert re.search(r"newer is of format 99 .*: update the program", caplog.text)
 
 
 def test_no_bundle_is_an_error(tmp_path):
