@@ -181,9 +181,10 @@ class Decoder:
 
     def _take(self, rows: list[int]) -> None:
         """The rows are now these of those before; the state follows when it is next needed."""
+        if rows == list(range(len(self._owners))):
+            return
         self._history = self._history.take(rows)
-        if rows != list(range(len(self._owners))):
-            self._taken = np.array(rows, "int64") if self._taken is None else self._taken[rows]
+        self._taken = np.array(rows, "int64") if self._taken is None else self._taken[rows]
         if len(rows) < len(self._owners):
             self._state, self._taken = self._model.trim(self._settled()), None
 

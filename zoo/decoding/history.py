@@ -41,7 +41,9 @@ class History:
     def last(self, n: int) -> np.ndarray:
         """The last n tokens, `(rows, n)`; 0 where there are fewer."""
         missing = max(n - self.ids.shape[1], 0)
-        return np.pad(self.ids, [(0, 0), (missing, 0)])[:, missing + self.ids.shape[1] - n :]
+        if not missing:
+            return self.ids[:, self.ids.shape[1] - n :]
+        return np.pad(self.ids, [(0, 0), (missing, 0)])
 
     def take(self, rows) -> "History":
         """These rows, in that order."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,19 +23,18 @@ class Step(NamedTuple):
     top: Top = ()
 
 
-@dataclass(frozen=True, eq=False)
-class Row:
+class Row(NamedTuple):
     """A text so far, which is one row of the batch.
 
     Args:
-        characters: how its text goes on.
+        characters: how its text goes on; `None` where that is not known before the end.
         last: its last token; `None` where nothing is written.
         total: sum of the scores of all tokens.
         length: how many tokens there are.
         finish_reason: why it ends here.
     """
 
-    characters: Characters
+    characters: Characters | None = None
     last: Step | None = None
     total: float = 0.0
     length: int = 0
@@ -55,8 +54,7 @@ class Row:
         return steps[::-1]
 
 
-@dataclass(frozen=True)
-class Continuation:
+class Continuation(NamedTuple):
     """A token that a strategy has chosen.
 
     Args:
@@ -101,8 +99,11 @@ class Search:
         self.prefix_ids = _prefix(self.options, tokenizer)
         self.bad_words_ids = _bad_words(self.options, tokenizer)
         _check_ids(self.options, tokenizer.vocabulary_size)
-        characters = Characters(tokenizer, request.prompt_ids, self.options.stop)
-        self.rows = [Row(characters)]
+        self._characters = Characters(tokenizer, request.prompt_ids, self.options.stop)
+        # Of the texts of a beam search few are kept: those are spelled out at the end, unless a
+        # string may end them before.
+        is_spelled = self.options.beam_size == 1 or self.options.stop
+        self.rows = [Row(self._characters if is_spelled else None)]
         self.parents = [0]
         self.generator = np.random.default_rng(self.options.seed)
         self._ended: list[Row] = []
@@ -141,11 +142,14 @@ class Search:
     # === Stopping ===
 
     def _append(self, chosen, is_late):
-        characters = chosen.row.characters.copy()
-        text, stopped = characters.push(chosen.token_id)
+        characters, text, stopped = chosen.row.characters, "", False
+        if characters:
+            if self.options.beam_size > 1:  # others may go on from the same row
+                characters = characters.copy()
+            text, stopped = characters.push(chosen.token_id)
         length = chosen.row.length + 1
         reason = "stop" if stopped else self._finish_reason(chosen.token_id, length, is_late)
-        if reason and not stopped:
+        if reason and characters and not stopped:
             rest, stopped = characters.flush()
             text, reason = text + rest, "stop" if stopped else reason
         step = Step(chosen.row.last, chosen.token_id, chosen.log_prob, text, chosen.top)
@@ -178,11 +182,24 @@ class Search:
     # === Results ===
 
     def _finish(self):
-        best, *others = sorted(self._ended, key=self._score, reverse=True)
-        alternatives = tuple(map(self._result, others[: self.options.n_best - 1]))
+        ranked = sorted(self._ended, key=self._score, reverse=True)[: self.options.n_best]
+        best, *others = map(self._spelled, ranked)
+        alternatives = tuple(map(self._result, others))
         result = self._result(best, alternatives)
         *pieces, last = self._pieces(best)
         return [*pieces, replace(last, finish_reason=best.finish_reason, result=result)]
+
+    def _spelled(self, row):
+        """The row with the text of each token."""
+        if row.characters:
+            return row
+        characters, last = self._characters.copy(), None
+        for step in row.steps():
+            text = characters.push(step.token_id)[0]
+            if step is row.last:
+                text += characters.flush()[0]
+            last = step._replace(before=last, text=text)
+        return row._replace(characters=characters, last=last)
 
     def _pieces(self, row):
         """What has not been given of a row: of the only one, its last token."""

@@ -46,6 +46,8 @@ class Candidates:
 
     def best(self, k: int) -> "Candidates":
         """The k best of each row, the best first."""
+        if self.ids is not None:
+            return Candidates(self.ids[:, :k], self.scores[:, :k], self.log_probs[:, :k])
         columns = largest(self.scores, k)
         at = np.arange(len(columns))[:, None], columns
         return Candidates(self.token_ids(*at), self.scores[at], self.log_probs[at])
@@ -177,20 +179,23 @@ class BeamSearch:
     def __init__(self, searches):
         self.want = 2 * max(search.options.beam_size for search in searches)
         starts = [i for i, s in enumerate(searches) if i == 0 or s is not searches[i - 1]]
-        self.groups = [
-            (start, stop, 2 * searches[start].options.beam_size)
-            for start, stop in zip(starts, [*starts[1:], len(searches)])
-        ]
+        sizes = np.diff([*starts, len(searches)])
+        self.starts, self.most_rows = np.array(starts), sizes.max()
+        self.group = np.arange(len(starts)).repeat(sizes)  # of each row, the request
+        self.place = np.arange(len(searches)) - self.starts[self.group]  # and its number in that
+        self.counts = np.array([[2 * searches[start].options.beam_size] for start in starts])
 
     def __call__(self, candidates, totals):
         candidates = candidates.best(self.want)
-        sums, width = totals[:, None] + candidates.scores, candidates.scores.shape[1]
-        chosen = []
-        for start, stop, count in self.groups:
-            own = sums[start:stop].ravel()
-            order = largest(own[None], count)[0]
-            chosen.append(start * width + order[np.isfinite(own[order])])
-        rows, columns = np.divmod(np.concatenate(chosen), width)
+        width = candidates.scores.shape[1]
+        sums = np.full((len(self.starts), self.most_rows, width), -np.inf)
+        sums[self.group, self.place] = totals[:, None] + candidates.scores
+        sums = sums.reshape(len(sums), -1)
+        order = largest(sums, self.want)
+        chosen = np.arange(order.shape[1]) < self.counts
+        chosen &= np.isfinite(np.take_along_axis(sums, order, axis=1))
+        places, columns = np.divmod(order[chosen], width)
+        rows = self.starts[np.nonzero(chosen)[0]] + places
         return Choice.of(candidates, totals, rows, columns)
 
 

@@ -30,7 +30,7 @@ def weights(query, key, mask=None, bias=None, causal=False):
     if causal:
         times = ops.arange(ops.shape(query)[2])
         mask = (times[:, None] >= times)[None]
-    return softmax(scores, None if mask is None else mask[:, None])
+    return softmax(scores, None if mask is None else ops.expand_dims(mask, 1))
 
 
 def softmax(scores, mask=None):
@@ -62,21 +62,17 @@ def _torch_attend(query, key, value, mask, bias, causal):
     )
 
 
-def split_heads(x, num_heads, batch=None):
-    """`(rows, time, heads * head_dim)` -> `(batch, heads, rows / batch * time, head_dim)`.
-
-    Successive rows become more tokens of one row where there are to be fewer; `None`: as many.
-    """
-    shape = (ops.shape(x)[0] if batch is None else batch, -1, num_heads, x.shape[-1] // num_heads)
-    return ops.swapaxes(ops.reshape(x, shape), 1, 2)
+def split_heads(x, num_heads):
+    """`(batch, time, heads * head_dim)` -> `(batch, heads, time, head_dim)`."""
+    batch, time, width = ops.shape(x)
+    return ops.swapaxes(ops.reshape(x, (batch, time, num_heads, width // num_heads)), 1, 2)
 
 
-def merge_heads(x, rows=None):
-    """`(batch, heads, time, head_dim)` -> `(rows, batch / rows * time, heads * head_dim)`."""
-    width = x.shape[1] * x.shape[3]
-    return ops.reshape(
-        ops.swapaxes(x, 1, 2), (ops.shape(x)[0] if rows is None else rows, -1, width)
-    )
+def merge_heads(x):
+    """`(batch, heads, time, head_dim)` -> `(batch, time, heads * head_dim)`."""
+    x = ops.swapaxes(x, 1, 2)
+    batch, time, heads, width = ops.shape(x)
+    return ops.reshape(x, (batch, time, heads * width))
 
 
 class AdditiveScore(keras.layers.Layer):

@@ -117,7 +117,7 @@ class Block(keras.layers.Layer):
         x = self.after(self.attention_norm, x, y)
         if memory:
             y = self.before(self.memory_norm, x)
-            y, seen["cross"] = self.recall(y, memory, want_weights)
+            y, seen["cross"] = self.recall(y, past, memory, want_weights)
             x = self.after(self.memory_norm, x, y)
         y = self.transform(self.before(self.feedforward_norm, x))
         x = self.after(self.feedforward_norm, x, y)
@@ -154,7 +154,7 @@ class Block(keras.layers.Layer):
 
     def heads(self, x, parts):
         """`(batch, time, parts * hidden_dim)` -> as many of `(batch, heads, time, head_dim)`."""
-        return [split_heads(part, self.num_heads) for part in ops.split(x, parts, axis=-1)]
+        return ops.split(split_heads(x, parts * self.num_heads), parts, axis=1)
 
     def look(self, query, key, value, past, want_weights):
         """Attention over the slots of a cache, with what the positions add to it."""
@@ -196,14 +196,18 @@ class Block(keras.layers.Layer):
             self.build(memory.shape)
         return self.heads(self.memory_key_value(memory), 2)
 
-    def recall(self, x, memory, want_weights):
+    def recall(self, x, past, memory, want_weights):
         """Multi-head attention over the slots of a memory."""
         key, value, mask = memory
-        # Rows of one source, such as beams, look at it together.
-        query = split_heads(self.memory_query(x), self.num_heads, ops.shape(key)[0])
-        y = merge_heads(attend(query, key, value, mask), ops.shape(x)[0])
+        heads, width = self.num_heads, x.shape[-1]
+        # The rows of one source, such as beams, look at it as more tokens of one row would. The
+        # sizes are those of arrays that all layers have in common, to be looked up once.
+        sources, time = ops.shape(mask)[0], ops.shape(past.query_positions)[1]
+        query = ops.reshape(self.memory_query(x), (sources, -1, heads, width // heads))
+        query = ops.swapaxes(query, 1, 2)
+        x = ops.swapaxes(attend(query, key, value, mask), 1, 2)
         seen = weights(query, key, mask) if want_weights else None
-        return self.memory_output(y), seen
+        return self.memory_output(ops.reshape(x, (-1, time, width))), seen
 
 
 def layer_norm(policy, name):

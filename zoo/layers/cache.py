@@ -53,7 +53,7 @@ class KeyValueCache:
             return
         self._fixed = CURSOR in state
         slots = state[POSITIONS]
-        start = state[CURSOR] if self._fixed else _next_position(token_ids, slots)
+        start = state[CURSOR] if self._fixed else ops.sum(ops.cast(slots >= 0, "int32"), axis=1)
         positions = ops.expand_dims(start, 1) + time
         written = ops.where(ops.not_equal(token_ids, PAD_ID), positions, -1)
         self.query_positions = ops.maximum(written, 0)
@@ -82,7 +82,8 @@ class KeyValueCache:
 
     def distances(self):
         """How far each slot lies behind each token of the call: `(batch or 1, time, slots)`."""
-        return self.query_positions[:, :, None] - self.key_positions[:, None, :]
+        queries, keys = self.query_positions, self.key_positions
+        return ops.expand_dims(queries, 2) - ops.expand_dims(keys, 1)
 
     def visible(self, window=None):
         """Which slots a token sees, `(batch or 1, time, slots)`: itself and those before it.
@@ -91,11 +92,6 @@ class KeyValueCache:
             window: how many of them at most; `None`: all.
         """
         distances = self.distances()
-        seen = ops.logical_and(self.key_positions[:, None, :] >= 0, distances >= 0)
+        is_filled = ops.expand_dims(self.key_positions, 1) >= 0
+        seen = ops.logical_and(is_filled, distances >= 0)
         return seen if window is None else ops.logical_and(seen, distances < window)
-
-
-def _next_position(token_ids, slots):
-    # A column of empty slots, since there is no maximum of none.
-    empty = ops.full_like(token_ids[:, :1], -1)
-    return ops.max(ops.concatenate([empty, slots], axis=1), axis=1) + 1
