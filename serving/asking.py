@@ -4,7 +4,7 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
@@ -15,6 +15,7 @@ from serving.messages import ModelCard, Token, Usage
 from zoo.bundle import Bundle
 from zoo.decoding import InvalidOption, Request, Top, check_request
 
+_json = TypeAdapter(Any).dump_json
 _LONG = 10_000
 """Characters of a text that is not encoded in the event loop."""
 
@@ -42,8 +43,8 @@ class Asker:
     def __init__(self, engine: Engine):
         self.engine, self.limits = engine, engine.limits
 
-    def bundle(self, name: str, translates: bool | None = None) -> Bundle:
-        """The model of this name, if it is of the kind that is asked for."""
+    def bundle(self, name: str, translates: bool | None = None) -> Any:
+        """The model of this name, a `Bundle`, if it is of the kind that is asked for."""
         bundles = self.engine.bundles
         if name not in bundles:
             raise RequestError(
@@ -72,9 +73,9 @@ class Asker:
             self.within(param, len(ids), self.limits.max_prompt_tokens, "tokens")
         return [tuple(ids) for ids in found]
 
-    def ids(self, bundle: Bundle, ids: Sequence[int], param: str) -> tuple[int, ...]:
-        """Token ids of the model's vocabulary, not too many of them."""
-        size = bundle.tokenizer.vocabulary_size
+    def ids(self, tokenizer, ids: Sequence[int], param: str) -> tuple[int, ...]:
+        """Token ids of the vocabulary, not too many of them."""
+        size = tokenizer.vocabulary_size
         if max(ids) >= size:
             raise RequestError(f"{param}: token ids below {size}, not {max(ids)}", param)
         self.within(param, len(ids), self.limits.max_prompt_tokens, "tokens")
@@ -157,4 +158,4 @@ async def event_stream(events: AsyncIterator[list[dict]]) -> StreamingResponse:
 
 
 def _frames(events):
-    return b"".join([b"data: %b\n\n" % to_json(event) for event in events])
+    return b"".join([b"data: %b\n\n" % _json(event) for event in events])

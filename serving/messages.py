@@ -228,10 +228,10 @@ class TextResult(Text):
     alternatives: list[Text]
 
     @classmethod
-    def of(cls, result: Result, tokens) -> Self:
+    def of(cls, result: Result, tokens, **fields) -> Self:
         """Of a decoder's result, as above."""
         others = [Text.of(other, tokens) for other in result.alternatives]
-        return super().of(result, tokens, alternatives=others)
+        return super().of(result, tokens, alternatives=others, **fields)
 
 
 class TextResponse(BaseModel):

@@ -59,7 +59,7 @@ _image = (  # of a bento; its versions are those of constraints.txt, to which be
 
 
 def open_bundles(directory: str | os.PathLike) -> dict[str, Bundle]:
-    """The bundles in a directory, by the names of their folders; one that is broken is left out.
+    """The bundles in a directory, by the names of their folders, but for those that cannot be served.
 
     Raises:
         ValueError: there is none.
@@ -67,9 +67,14 @@ def open_bundles(directory: str | os.PathLike) -> dict[str, Bundle]:
     bundles = {}
     for manifest in sorted(Path(directory).glob("[!.]*/manifest.json")):
         try:
-            bundles[manifest.parent.name] = Bundle(manifest.parent)
+            bundle = Bundle(manifest.parent)
         except BundleError as error:
             _logger.error("not served: %s", error)
+            continue
+        if bundle.tokenizer:
+            bundles[manifest.parent.name] = bundle
+        else:
+            _logger.error("not served: %s has no tokenizer", manifest.parent)
     if not bundles:
         raise ValueError(f"no bundle in {directory}: export one with export/run.py")
     return bundles
@@ -78,6 +83,7 @@ def open_bundles(directory: str | os.PathLike) -> dict[str, Bundle]:
 # The engine has deadlines of its own, and the gate a log line of every request.
 @bentoml.service(
     image=_image,
+    http={"host": "0.0.0.0" if "BENTOML_CONTAINERIZED" in os.environ else "127.0.0.1"},
     traffic={"timeout": LIMITS.request_seconds + LIMITS.drain_seconds},
     logging={"access": {"enabled": False}},
 )
@@ -269,7 +275,7 @@ async def _prompts(asker, bundle, texts, param, token_ids):
     if token_ids is not None:
         if texts != [""]:
             raise RequestError(f"{param}: leave it out where there are token_ids", param)
-        found = [asker.ids(bundle, token_ids, "token_ids")]
+        found = [asker.ids(bundle.tokenizer, token_ids, "token_ids")]
     else:
         found = await asker.encode(bundle.tokenizer, texts, param)
     return [(bundle.tokenizer.eos_id, *ids) for ids in found]

@@ -130,7 +130,7 @@ async def _prompts(asker, bundle, prompt, n):
     if given and isinstance(given[0], str):
         found = await asker.encode(bundle.tokenizer, given, "prompt")
     else:
-        found = [asker.ids(bundle, ids, "prompt") for ids in given]
+        found = [asker.ids(bundle.tokenizer, ids, "prompt") for ids in given]
     return [(bundle.tokenizer.eos_id, *ids) for ids in found]
 
 

@@ -26,6 +26,10 @@ def directory(tmp_path_factory):
     write_bundle(directory / ".letters.part-1")
     broken = write_bundle(directory / "broken")
     (broken / "tokenizer.json").write_text("{}")
+    foreign = write_bundle(directory / "foreign") / "manifest.json"
+    manifest = json.loads(foreign.read_text())
+    del manifest["files"]["tokenizer.json"]
+    foreign.write_text(json.dumps(manifest))
     newer = write_bundle(directory / "newer") / "manifest.json"
     newer.write_text(newer.read_text().replace('"format_version": 1', '"format_version": 99'))
     return directory
@@ -217,6 +221,7 @@ def test_a_broken_bundle_is_named_and_the_others_are_served(directory, caplog):
     with caplog.at_level("ERROR"):
         assert list(open_bundles(directory)) == ["letters", "translator"]
     assert f"broken{os.sep}tokenizer.json is not as it was exported" in caplog.text
+    assert "foreign has no tokenizer" in caplog.text
     assert re.search(r"newer is of format 99 .*: update the program", caplog.text)
 
 
