@@ -59,7 +59,7 @@ _image = (  # of a bento; its versions are those of constraints.txt, to which be
 
 
 def open_bundles(directory: str | os.PathLike) -> dict[str, Bundle]:
-    """The bundles in a directory, by the names of their folders, but for those that cannot be served.
+    """The bundles in a directory that can be served, by the names of their folders.
 
     Raises:
         ValueError: there is none.
