@@ -140,19 +140,23 @@ def marian(weights: Weights):
 def nemotron(weights: Weights):
     """Our Transformer with rotary positions as Hugging Face has it: a model of torch.
 
-    Of Llama's relatives it is the one that normalises and transforms as ours does.
+    Of Llama's relatives it is the one that has our LayerNorm and a feedforward network of two
+    matrices.
     """
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()
     config = transformers.NemotronConfig(
         vocab_size=VOCABULARY,
         hidden_size=WIDTH,
         intermediate_size=4 * WIDTH,
         num_hidden_layers=GENERATOR_LAYERS,
         num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
         hidden_act="gelu",
         max_position_embeddings=2 * GENERATED,
         norm_eps=EPSILON,
+        rms_norm_eps=EPSILON,  # where the builder of onnxruntime-genai looks for it
         rope_parameters={
             "rope_type": "default",
             "rope_theta": 10_000.0,
