@@ -1,6 +1,6 @@
 """The models of `infer.py`: their weights are random, and they are exported as any other.
 
-    python tests/benchmarks/infer_models.py DIRECTORY
+python tests/benchmarks/infer_models.py DIRECTORY
 """
 
 import json
@@ -60,7 +60,7 @@ def write_bundles(folder: Path) -> None:
     random = np.random.default_rng(0)
     for name, task in tasks.items():
         for weight in task.backbone.weights:
-            # The builder of onnxruntime-genai leaves those of this model's feedforward networks out.
+            # Those of its feedforward networks the builder of onnxruntime-genai leaves out.
             is_left_out = name == "generation" and "feedforward" in weight.path
             if weight.name in ("bias", "beta") and not is_left_out:
                 weight.assign(random.normal(scale=0.1, size=weight.shape))
