@@ -83,7 +83,6 @@ def torch_lstm(weights: Weights):
 
 def marian(weights: Weights):
     """`(sources, beam size) -> texts`, all of them lists of ids."""
-    import torch
     import transformers
 
     sizes = {
@@ -122,17 +121,8 @@ def marian(weights: Weights):
         weights.fill_linear(f"{name}/memory_output", attention.out_proj)
         weights.fill_norm(f"{name}/memory_norm", layer.encoder_attn_layer_norm)
 
-    @torch.inference_mode()
     def translate(sources, beam):
-        ids = torch.tensor(sources)
-        texts = model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            num_beams=beam,
-            do_sample=False,
-            max_new_tokens=WORDS,
-        )
-        return [_ended(text[1:]) for text in texts.tolist()]
+        return [_ended(text[1:]) for text in _generate(model, sources, WORDS, beam)]
 
     return translate
 
@@ -186,20 +176,26 @@ def nemotron(weights: Weights):
 
 def huggingface_writer(model):
     """`prompts -> texts` of a model of Hugging Face."""
-    import torch
 
-    @torch.inference_mode()
     def write(prompts):
-        ids = torch.tensor(prompts)
-        texts = model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            do_sample=False,
-            max_new_tokens=GENERATED,
-        )
-        return [tuple(text[len(prompts[0]) :]) for text in texts.tolist()]
+        texts = _generate(model, prompts, GENERATED)
+        return [tuple(text[len(prompts[0]) :]) for text in texts]
 
     return write
+
+
+def _generate(model, ids, most, beam=1):
+    import torch
+
+    ids = torch.tensor(ids)
+    with torch.inference_mode():
+        return model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            num_beams=beam,
+            do_sample=False,
+            max_new_tokens=most,
+        ).tolist()
 
 
 def _ended(ids):
