@@ -65,11 +65,7 @@ class _Quantizer:
         scale = np.maximum(np.abs(weight).max(axis=0) / _GREATEST, np.finfo("float32").tiny)
         integers = np.rint(weight / scale).astype("int8")
         self._graph.initializer.remove(tensor)
-        for name, array in (
-            ("int8", integers),
-            ("scale", scale),
-            ("zero", np.zeros_like(integers[0])),
-        ):
+        for name, array in (("int8", integers), ("scale", scale)):
             self._graph.initializer.append(numpy_helper.from_array(array, f"{tensor.name}/{name}"))
 
 
@@ -90,7 +86,7 @@ def _rewrite(graph, products):
         nodes += [
             helper.make_node(
                 "MatMulInteger",
-                [integers, f"{weight}/int8", zero, f"{weight}/zero"],
+                [integers, f"{weight}/int8", zero],
                 [f"{out}/sum"],
             ),
             helper.make_node("Cast", [f"{out}/sum"], [f"{out}/cast"], to=TensorProto.FLOAT),

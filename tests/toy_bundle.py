@@ -40,8 +40,14 @@ LANGUAGE_MODEL = DECODE.format(shift_in="", sum="logits = Add(table_part, slope_
 TRANSLATION_MODEL = DECODE.format(
     shift_in=", float[b, v] shift",
     sum="""both = Add(table_part, slope_part)
+    sources = Shape <start = 0, end = 1> (shift)
+    size = Shape <start = 1> (shift)
+    by_source = Concat <axis = 0> (sources, minus_one, size)
+    grouped = Reshape(both, by_source)
     shift_wide = Unsqueeze(shift, axis)
-    logits = Add(both, shift_wide)""",
+    shifted = Add(grouped, shift_wide)
+    by_row = Shape(both)
+    logits = Reshape(shifted, by_row)""",
 )
 # The source's tokens each shift the logits of every token of the text.
 ENCODE = """

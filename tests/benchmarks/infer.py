@@ -1,11 +1,12 @@
 """Exported models on one thread, against other systems with the same weights.
 
-    python tests/benchmarks/infer.py [--rounds 9] [--parts lstm translation start]
+    python tests/benchmarks/infer.py [--rounds 9] [--parts lstm translation generation ...]
 
-The peers are no part of the project: `pip install --no-deps ctranslate2` where its rows are wanted.
-Outputs are compared before anything is timed; then the systems take turns, so that whatever else
-the machine does falls on all of them, and what counts is the median of the ratios of a turn. The
-clock is the processor's time for this process, which on one thread is that of a machine at rest.
+The peers are no part of the project: a table goes without those that are not installed, and says
+how to install them. Outputs are compared before anything is timed; then the systems take turns, so
+that whatever else the machine does falls on all of them, and what counts is the median of the
+ratios of a turn. The clock is the processor's time, which on one thread is that of a machine at
+rest: of this process, and where two work side by side the mean of theirs.
 """
 
 import functools
@@ -14,30 +15,34 @@ import os
 
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
-import json
-import shutil
+import multiprocessing
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
+import infer_models
+import infer_peers
 import numpy as np
 import tyro
+from infer_models import GENERATED, VOCABULARY, WORDS
 
 from zoo.bundle import Bundle
 from zoo.decoding import Options, Request, generate, score
 
-VOCABULARY, UNITS = 10_000, 512
-WORDS, LAYERS, HEADS, WIDTH = 20, 3, 8, 256
+KINDS = {"float32": "", "int8": "_int8"}
+"""The precisions, and what the name of a bundle of each has at its end."""
 
-System = Callable[[], None]
-"""Does what is measured once."""
+System = Callable[[], float | None]
+"""Does what is measured once; gives the seconds that it took where they are not this process's."""
+
+Part = Literal["lstm", "translation", "generation", "workers", "start"]
 
 
 @dataclass(frozen=True)
@@ -50,84 +55,76 @@ class Measured:
     """
 
     rounds: int = 9
-    parts: tuple[Literal["lstm", "translation", "start"], ...] = ("lstm", "translation", "start")
+    parts: tuple[Part, ...] = ("lstm", "translation", "generation", "workers", "start")
 
 
-def compare(title: str, systems: Mapping[str, System], units: float, rounds: int) -> None:
-    """Prints the rate of each system in units a second, and its ratio to the last one."""
+def compare(
+    title: str,
+    ours: Mapping[str, System],
+    peers: Mapping[str, System],
+    units: float,
+    rounds: int,
+) -> None:
+    """Prints the rate of each system in units a second, and its ratio to that of each peer."""
+    systems = {**ours, **peers}
     for system in systems.values():
         system()
-    turns = []
+    turns: list[dict[str, float]] = []
     for _ in range(rounds):
         turns.append({})
         for name, system in systems.items():
             start = time.process_time()
-            system()
-            turns[-1][name] = time.process_time() - start
-    peer = list(systems)[-1]
-    print(f"\n| {title:44} | a second | ratio |\n|{'-' * 46}|---------:|------:|")
+            seconds = system()
+            turns[-1][name] = time.process_time() - start if seconds is None else seconds
+    columns = ["a second", *(f"to {peer}" for peer in peers)]
+    print(f"\n| {title:44} | {' | '.join(columns)} |")
+    print(f"|{'-' * 46}|{'|'.join('-' * (len(column) + 1) + ':' for column in columns)}|")
     for name in systems:
         rate = units / statistics.median(turn[name] for turn in turns)
-        ratio = statistics.median(turn[peer] / turn[name] for turn in turns)
-        print(f"| {name:44} | {rate:8,.1f} | {ratio:5.2f} |", flush=True)
+        ratios = [statistics.median(turn[peer] / turn[name] for turn in turns) for peer in peers]
+        cells = [f"{rate:,.1f}", *(f"{ratio:.2f}" for ratio in ratios)]
+        aligned = [cell.rjust(len(column)) for cell, column in zip(cells, columns)]
+        print(f"| {name:44} | {' | '.join(aligned)} |", flush=True)
 
 
-# === Models with random weights, exported as any other ===
+def is_there(package: str) -> bool:
+    """Whether a peer is installed; says how to install it where it is not."""
+    there = importlib.util.find_spec(package.replace("-", "_")) is not None
+    if not there:
+        print(f"\nwithout {package}, which is not here: pip install {package}")
+    return there
 
 
-def write_bundles(folder: Path) -> None:
-    """Writes `lstm`, `translation`, and both as `int8`; and their weights."""
-    import keras
-
-    from export.exporter import export_all
-    from zoo.backbone import Backbone, EncoderDecoderBackbone
-    from zoo.models.lstm import LSTMLanguageModel
-    from zoo.models.vaswani import VaswaniEncoderDecoder
-    from zoo.preprocessing import CausalLMPreprocessor, PresetTokenizer, Seq2SeqLMPreprocessor
-    from zoo.tasks import CausalLM, Seq2SeqLM
-    from zoo.tokenizers import train_words
-
-    keras.utils.set_random_seed(0)
-    words = " ".join(f"w{i}" for i in range(VOCABULARY - 3))
-    tokenizer = PresetTokenizer(train_words([words]))
-    translator = VaswaniEncoderDecoder(
-        VOCABULARY, num_layers=LAYERS, num_heads=HEADS, hidden_dim=WIDTH
-    )
-    tasks = {
-        "lstm": CausalLM(
-            Backbone(LSTMLanguageModel(VOCABULARY, units=UNITS, num_layers=2)),
-            CausalLMPreprocessor(tokenizer, sequence_length=WORDS),
-        ),
-        "translation": Seq2SeqLM(
-            EncoderDecoderBackbone(translator),
-            Seq2SeqLMPreprocessor(
-                tokenizer, encoder_sequence_length=WORDS, decoder_sequence_length=WORDS
-            ),
-        ),
-    }
-    random = np.random.default_rng(0)
-    for name, task in tasks.items():
-        for weight in task.backbone.weights:
-            if weight.name in ("bias", "beta"):
-                weight.assign(random.normal(scale=0.1, size=weight.shape))
-        arrays = {weight.path: weight.numpy() for weight in task.backbone.weights}
-        np.savez(folder / f"{name}.npz", **arrays)
-    export_all({folder / name: task for name, task in tasks.items()})
-    for name in tasks:
-        write_int8(folder / name, folder / f"{name}_int8")
+def some_ids(count: int, length: int) -> list[list[int]]:
+    """Sentences of so many words."""
+    return np.random.default_rng(1).integers(3, VOCABULARY, (count, length)).tolist()
 
 
-def write_int8(bundle: Path, to: Path) -> None:
-    """Writes a bundle with the graphs of another in 8 bits."""
-    from export import weights
-    from export.quantize import quantize
+def opened(folder: Path, name: str) -> dict[str, Bundle]:
+    """A model in each precision."""
+    return {kind: Bundle(folder / (name + end)) for kind, end in KINDS.items()}
 
-    shutil.copytree(bundle, to, ignore=shutil.ignore_patterns("saved_model"))
-    weights.rewrite(to, quantize)
-    manifest = json.loads((to / "manifest.json").read_text())
-    files = [path for path in to.iterdir() if path.name != "manifest.json"]
-    manifest["files"] = {path.name: sha256(path.read_bytes()).hexdigest() for path in files}
-    (to / "manifest.json").write_text(json.dumps(manifest))
+
+def write(bundle: Bundle, requests: list[Request]) -> list[tuple[int, ...]]:
+    """The texts of a bundle, as ids."""
+    return [result.token_ids for result in generate(bundle, bundle.tokenizer, requests)]
+
+
+def check(what: str, texts: list, name: str, others: list) -> None:
+    """Prints how many texts are those of a peer, and stops where that is not nearly all."""
+    same = sum(a == b for a, b in zip(texts, others, strict=True))
+    print(f"\n{what}: {same} of {len(texts)} float32 texts are those of {name}")
+    if same < 0.9 * len(texts):
+        sys.exit("error: the systems do not do the same, so that their speeds say nothing")
+
+
+def doing(function: Callable, *arguments) -> System:
+    """The system that calls a function."""
+
+    def run():
+        function(*arguments)
+
+    return run
 
 
 # === A step of the LSTM ===
@@ -135,189 +132,168 @@ def write_int8(bundle: Path, to: Path) -> None:
 
 def lstm(folder: Path, rounds: int) -> None:
     """Rates of single steps, with the logits of each."""
-    import torch
+    weights = infer_peers.Weights(folder / "lstm.npz")
+    bundles = opened(folder, "lstm")
+    peer = infer_peers.torch_lstm(weights) if is_there("torch") else None
 
-    torch.set_num_threads(1)
-    weights = dict(np.load(folder / "lstm.npz"))
-    matrices = [array for name, array in weights.items() if "kernel" in name]
-    bundle, int8 = Bundle(folder / "lstm"), Bundle(folder / "lstm_int8")
-    peer = torch_lstm(weights)
+    def ours(bundle, ids, steps):
+        state = bundle.start(len(ids))
+        for _ in range(steps):
+            _, state = bundle.step(ids, state)
+
+    def theirs(ids, steps):
+        state = None
+        for _ in range(steps):
+            _, state = peer(ids, state)
+
+    def products(steps):
+        for _ in range(steps):
+            for matrix in weights.kernels:
+                np.ones(len(matrix), "float32") @ matrix
+
     for batch, steps in ((1, 40), (16, 10)):
         ids = np.full((batch, 1), 5, "int32")
-        ours, _ = bundle.step(ids, bundle.start(batch))
-        theirs, _ = peer(torch.from_numpy(ids), None)
-        np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-4)
-
-        def stepping(bundle, batch=batch, steps=steps, ids=ids):
-            def run():
-                state = bundle.start(batch)
-                for _ in range(steps):
-                    _, state = bundle.step(ids, state)
-
-            return run
-
-        def products(steps=steps):
-            for _ in range(steps):
-                for matrix in matrices:
-                    np.ones(len(matrix), "float32") @ matrix
-
-        def eager(steps=steps, ids=ids):
-            state = None
-            for _ in range(steps):
-                _, state = peer(torch.from_numpy(ids), state)
-
-        systems = {"int8": stepping(int8), "float32": stepping(bundle)}
+        logits, _ = bundles["float32"].step(ids, bundles["float32"].start(batch))
+        peers = {}
+        if peer:
+            np.testing.assert_allclose(logits, peer(ids, None)[0], atol=1e-4)
+            peers["torch nn.LSTM"] = doing(theirs, ids, steps)
         if batch == 1:
-            systems["matrix-vector products alone"] = products
-        systems["torch nn.LSTM"] = eager
-        compare(f"LSTM step, tokens, batch {batch}", systems, steps * batch, rounds)
-
-
-def torch_lstm(weights):
-    """`(ids, state) -> (logits, state)` in torch."""
-    import torch
-
-    def tensor(name):
-        (array,) = (array for key, array in weights.items() if key.endswith(name))
-        return torch.from_numpy(array)
-
-    layers = torch.nn.LSTM(UNITS, UNITS, num_layers=2, batch_first=True)
-    for i in range(2):
-        values = [tensor(f"layer_{i}/{name}").T for name in ("kernel", "recurrent_kernel")]
-        values += [tensor(f"layer_{i}/bias"), torch.zeros(4 * UNITS)]
-        for parameter, value in zip(layers.all_weights[i], values):
-            parameter.data.copy_(value)
-    table, kernel, bias = map(tensor, ("embeddings", "logits/kernel", "logits/bias"))
-
-    @torch.inference_mode()
-    def step(ids, state):
-        outputs, state = layers(table[ids.long()], state)
-        return outputs @ kernel + bias, state
-
-    return step
+            peers["matrix-vector products alone"] = doing(products, steps)
+        systems = {kind: doing(ours, bundles[kind], ids, steps) for kind in KINDS}
+        compare(f"LSTM step, tokens, batch {batch}", systems, peers, steps * batch, rounds)
 
 
 # === Translation ===
 
 
+def translations(sources, beam: int) -> list[Request]:
+    """Requests for the translations of sources."""
+    # The peers rank by the mean log-probability of a token.
+    ranking = {"length_penalty": 1.0, "length_penalty_form": "plain"} if beam > 1 else {}
+    options = Options(max_tokens=WORDS, beam_size=beam, **ranking)
+    return [Request((1,), tuple(source), options) for source in sources]
+
+
 def translation(folder: Path, rounds: int) -> None:
-    """Sentences a second against CTranslate2."""
-    if not importlib.util.find_spec("ctranslate2"):
-        print("\nctranslate2 is missing: no table of translation")
-        return
-    ours = {"float32": Bundle(folder / "translation"), "int8": Bundle(folder / "translation_int8")}
-    theirs = ctranslate2_translators(folder)
-    random = np.random.default_rng(1)
-    tokenizer = ours["float32"].tokenizer
-    sources = [[*random.integers(3, VOCABULARY, WORDS - 1).tolist(), 1] for _ in range(32)]
-
-    def zoo(kind, sources, beam):
-        options = Options(max_tokens=WORDS, beam_size=beam)
-        requests = [Request((1,), tuple(source), options) for source in sources]
-        return [r.token_ids for r in generate(ours[kind], tokenizer, requests)]
-
-    def ctranslate2(kind, sources, beam):
-        words = [[tokenizer.token(i) for i in source] for source in sources]
-        results = theirs[kind].translate_batch(
-            words, beam_size=beam, max_decoding_length=WORDS, return_end_token=True
-        )
-        return [tuple(map(tokenizer.id, r.hypotheses[0])) for r in results]
-
+    """Sentences a second."""
+    bundles = opened(folder, "translation")
+    sources = [[*words, 1] for words in some_ids(32, WORDS - 1)]
+    peers: dict[str, dict[str, Callable]] = {kind: {} for kind in KINDS}
+    if is_there("transformers"):
+        weights = infer_peers.Weights(folder / "translation.npz")
+        peers["float32"]["Hugging Face"] = infer_peers.marian(weights)
+    if is_there("ctranslate2"):
+        translators = {kind: infer_peers.CTranslate2(folder, kind) for kind in KINDS}
+        for kind, translator in translators.items():
+            peers[kind]["CTranslate2"] = translator.translate
+        print_changes(bundles, translators, sources)
     for beam in (1, 4):
-        pairs = zip(zoo("float32", sources, beam), ctranslate2("float32", sources, beam))
-        same = sum(a == b for a, b in pairs)
-        print(f"\nbeam {beam}: {same} of {len(sources)} float32 texts are the same")
-    texts = zoo("float32", sources, 1)
-    print("mean change of a log-probability in 8 bits:", *changes(ours, theirs, sources, texts))
+        texts = write(bundles["float32"], translations(sources, beam))
+        for name, translate in peers["float32"].items():
+            check(f"beam {beam}", texts, name, translate(sources, beam))
     for beam in (1, 4):
         for count in (1, len(sources)):
-            for kind in ours:
-                asked = kind, sources[:count], beam
-                systems = {
-                    "bundle": functools.partial(zoo, *asked),
-                    "CTranslate2": functools.partial(ctranslate2, *asked),
-                }
-                compare(f"{kind}, beam {beam}, batch {count}, sentences", systems, count, rounds)
+            for kind, bundle in bundles.items():
+                asked = sources[:count], beam
+                systems = {"bundle": doing(write, bundle, translations(*asked))}
+                others = {name: doing(peer, *asked) for name, peer in peers[kind].items()}
+                if count > 1:
+                    others.pop("Hugging Face", None)
+                title = f"{kind}, beam {beam}, batch {count}, sentences"
+                compare(title, systems, others, count, rounds)
 
 
-def changes(ours, theirs, sources, texts) -> list[str]:
-    """Of the tokens of the same texts, in a bundle and in CTranslate2."""
-    tokenizer = ours["float32"].tokenizer
-    requests = [Request((1,), tuple(source)) for source in sources]
-    bundles = [
-        np.concatenate([r.log_probs for r in score(bundle, tokenizer, requests, texts)])
-        for bundle in ours.values()
-    ]
-    words = [[[tokenizer.token(i) for i in ids] for ids in lists] for lists in (sources, texts)]
-    peers = [
-        np.concatenate([r.log_probs[: len(text)] for r, text in zip(t.score_batch(*words), texts)])
-        for t in theirs.values()
-    ]
-    return [
-        f"{name} {np.abs(np.subtract(*log_probs)).mean():.3f}"
-        for name, log_probs in (("bundle", bundles), ("CTranslate2", peers))
-    ]
-
-
-def ctranslate2_translators(folder):
-    """The translator with our weights, by precision."""
-    import ctranslate2
-    from ctranslate2.specs import TransformerSpec
-
-    weights = dict(np.load(folder / "translation.npz"))
-    tokens = Bundle(folder / "translation").tokenizer
-
-    def array(name):
-        (found,) = (array for key, array in weights.items() if key.endswith(name))
-        return np.ascontiguousarray(found)
-
-    def linear(spec, name):
-        spec.weight = np.ascontiguousarray(array(f"/{name}/kernel").T)
-        spec.bias = array(f"/{name}/bias")
-
-    def norm(spec, name):
-        spec.gamma, spec.beta = array(f"/{name}/gamma"), array(f"/{name}/beta")
-
-    def layer(spec, name):
-        linear(spec.self_attention.linear[0], f"{name}/query_key_value")
-        linear(spec.self_attention.linear[1], f"{name}/attention_output")
-        norm(spec.self_attention.layer_norm, f"{name}/attention_norm")
-        linear(spec.ffn.linear_0, f"{name}/feedforward")
-        linear(spec.ffn.linear_1, f"{name}/feedforward_output")
-        norm(spec.ffn.layer_norm, f"{name}/feedforward_norm")
-
-    spec = TransformerSpec.from_config(LAYERS, HEADS, pre_norm=False)
-    table = array("/token_embedding/embeddings")
-    positions = np.arange(512)[:, None] * 10_000.0 ** (-2 * np.arange(WIDTH // 2) / WIDTH)
-    positions = np.concatenate([np.sin(positions), np.cos(positions)], 1).astype("float32")
-    for part in (spec.encoder, spec.decoder):
-        part.position_encodings.encodings = positions
-    spec.encoder.embeddings[0].weight = spec.decoder.embeddings.weight = table
-    spec.decoder.projection.weight = table
-    spec.decoder.projection.bias = np.where(np.arange(VOCABULARY) == 0, -1e4, 0).astype("float32")
-    for i in range(LAYERS):
-        layer(spec.encoder.layer[i], f"encoder_layer_{i}")
-        decoder, name = spec.decoder.layer[i], f"layer_{i}"
-        layer(decoder, name)
-        linear(decoder.attention.linear[0], f"{name}/memory_query")
-        linear(decoder.attention.linear[1], f"{name}/memory_key_value")
-        linear(decoder.attention.linear[2], f"{name}/memory_output")
-        norm(decoder.attention.layer_norm, f"{name}/memory_norm")
-    words = [tokens.token(i) for i in range(VOCABULARY)]
-    spec.register_source_vocabulary(words)
-    spec.register_target_vocabulary(words)
-    eos = tokens.token(1)
-    spec.config.eos_token = spec.config.bos_token = spec.config.decoder_start_token = eos
-    spec.config.layer_norm_epsilon = 1e-5
-    spec.validate()
-    (folder / "ctranslate2").mkdir(exist_ok=True)
-    spec.save(str(folder / "ctranslate2"))
-    return {
-        kind: ctranslate2.Translator(
-            str(folder / "ctranslate2"), compute_type=kind, intra_threads=1
-        )
-        for kind in ("float32", "int8")
+def print_changes(bundles, translators, sources) -> None:
+    """Prints what 8 bits change of the log-probabilities of the same texts."""
+    requests = translations(sources, 1)
+    texts = write(bundles["float32"], requests)
+    log_probs = {
+        "bundle": [
+            [result.log_probs for result in score(bundle, bundle.tokenizer, requests, texts)]
+            for bundle in bundles.values()
+        ],
+        "CTranslate2": [peer.score(sources, texts) for peer in translators.values()],
     }
+    print("\nmean change of a log-probability in 8 bits:", end="")
+    for name, precisions in log_probs.items():
+        change = np.abs(np.subtract(*map(np.concatenate, precisions))).mean()
+        print(f" {name} {change:.3f}", end="")
+    print()
+
+
+# === Generation ===
+
+
+def generation(folder: Path, rounds: int) -> None:
+    """Tokens a second of a decoder alone, 256 of them one by one."""
+    bundles = opened(folder, "generation")
+    prompts = [[1, *words] for words in some_ids(16, 1)]
+    peers = {}
+    if is_there("transformers"):
+        model = infer_peers.nemotron(infer_peers.Weights(folder / "generation.npz"))
+        peers["Hugging Face"] = infer_peers.huggingface_writer(model)
+        if is_there("onnxruntime-genai"):
+            tokenizer = folder / "generation" / "tokenizer.json"
+            peers["onnxruntime-genai"] = infer_peers.genai_writer(model, tokenizer, folder)
+    options = Options(max_tokens=GENERATED)
+    for count in (1, len(prompts)):
+        requests = [Request(tuple(prompt), None, options) for prompt in prompts[:count]]
+        texts = write(bundles["float32"], requests)
+        for name, peer in peers.items():
+            check(f"batch {count}", texts, name, peer(prompts[:count]))
+        systems = {kind: doing(write, bundles[kind], requests) for kind in KINDS}
+        others = {name: doing(peer, prompts[:count]) for name, peer in peers.items()}
+        compare(f"generation, tokens, batch {count}", systems, others, count * GENERATED, rounds)
+
+
+# === Two workers ===
+
+
+def workers(folder: Path, rounds: int) -> None:
+    """Sentences a second of two translators side by side, on a core each."""
+    cores = every_core()[-2:]
+    os.sched_setaffinity(0, cores)
+    context = multiprocessing.get_context("spawn")
+    pools = [
+        ProcessPoolExecutor(1, context, initializer=os.sched_setaffinity, initargs=(0, [core]))
+        for core in cores
+    ]
+    sources = [[*words, 1] for words in some_ids(64, WORDS - 1)]
+    there = is_there("ctranslate2")
+    for beam in (1, 4):
+        halves = [translations(sources[i::2], beam) for i in range(2)]
+        for kind, end in KINDS.items():
+
+            def ours(path=folder / f"translation{end}", halves=halves):
+                futures = [pool.submit(timed, path, half) for pool, half in zip(pools, halves)]
+                return statistics.mean(future.result() for future in futures)
+
+            peers = {}
+            if there:
+                translator = infer_peers.CTranslate2(folder, kind, workers=2)
+
+                def theirs(translator=translator, beam=beam):
+                    start = time.process_time()
+                    translator.translate(sources, beam, most=32)
+                    return (time.process_time() - start) / 2
+
+                peers["CTranslate2"] = theirs
+            title = f"two workers, {kind}, beam {beam}, batch 32"
+            compare(title, {"bundle": ours}, peers, len(sources), rounds)
+    for pool in pools:
+        pool.shutdown()
+
+
+def timed(path: Path, requests: list[Request]) -> float:
+    """Seconds of this process, which keeps the bundle."""
+    bundle = _kept(path)
+    start = time.process_time()
+    write(bundle, requests)
+    return time.process_time() - start
+
+
+_kept = functools.cache(Bundle)
 
 
 # === The first token of a process ===
@@ -326,41 +302,49 @@ def ctranslate2_translators(folder):
 def start(folder: Path, rounds: int) -> None:
     """Seconds and memory of a process up to its first token."""
     program = (
-        "import resource, sys; from zoo.bundle import Bundle; from zoo.decoding import *;"
+        "import pathlib, re, sys; from zoo.bundle import Bundle; from zoo.decoding import *;"
         "b = Bundle(sys.argv[1]); s = 'w1 w2' if b.source_tokenizer else None;"
         "generate(b, b.tokenizer, [Request.of(b.tokenizer, 'w5', s, Options(max_tokens=1))]);"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)"
+        # Not `getrusage`, which begins with the memory of the process that started this one.
+        "print(re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1])"
     )
     print(f"\n| {'first token':30} | weights, MB | seconds | MB |\n|---|---:|---:|---:|")
-    for name in ("lstm", "lstm_int8", "translation", "translation_int8"):
+    for name in (model + end for model in infer_models.NAMES for end in KINDS.values()):
         seconds, peaks = [], []
         for _ in range(rounds):
             begin = time.perf_counter()
             command = [sys.executable, "-c", program, str(folder / name)]
             ran = subprocess.run(command, capture_output=True, text=True, check=True)
             seconds.append(time.perf_counter() - begin)
-            peaks.append(float(ran.stdout))
+            peaks.append(int(ran.stdout) * 1024 / 1e6)
         size = (folder / name / "weights.bin").stat().st_size / 1e6
         median = statistics.median
         print(f"| {name:30} | {size:.0f} | {median(seconds):.2f} | {median(peaks):.0f} |")
 
 
+@functools.cache
+def every_core() -> list[int]:
+    """The cores that this process began with."""
+    return sorted(os.sched_getaffinity(0))
+
+
 def main(measured: Measured) -> None:
     """Prints the tables."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
         # Keras in a process of its own: it is not to be in memory here.
-        program = "import runpy, sys, pathlib; m = runpy.run_path(sys.argv[1]);"
-        program += "m['write_bundles'](pathlib.Path(sys.argv[2]))"
         environment = os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
-        command = [sys.executable, "-c", program, __file__, name]
+        command = [sys.executable, infer_models.__file__, name]
         subprocess.run(command, env=environment, check=True)
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])
-        for part in measured.parts:
-            {"lstm": lstm, "translation": translation, "start": start}[part](
-                folder, measured.rounds
-            )
+        measure(Path(name), measured)
+
+
+def measure(folder: Path, measured: Measured) -> None:
+    """Prints the tables of the bundles in a folder."""
+    tables = [lstm, translation, generation, workers, start]
+    for table in tables:
+        if table.__name__ in measured.parts:
+            os.sched_setaffinity(0, every_core()[-1:])
+            table(folder, measured.rounds)
 
 
 if __name__ == "__main__":

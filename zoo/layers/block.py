@@ -142,8 +142,8 @@ class Block(keras.layers.Layer):
         """Multi-head self-attention (section 3.2.2) over this call's tokens and those before."""
         query, key, value = self.heads(self.query_key_value(x), 3)
         if self.positions == "rotary":
-            query = rotate(query, past.query_positions)
-            key = rotate(key, past.query_positions)
+            both = ops.concatenate([query, key], axis=1)
+            query, key = ops.split(rotate(both, past.query_positions), 2, axis=1)
         if self.attention == "linear":
             x, seen = past.attend(prefix, query, key, value), None
         else:

@@ -34,8 +34,9 @@ def rotate(x, positions):
     """
     angles = ops.expand_dims(_angles(positions, x.shape[-1]), 1)
     sin, cos = ops.cast(ops.sin(angles), x.dtype), ops.cast(ops.cos(angles), x.dtype)
+    sin, cos = ops.concatenate([-sin, sin], axis=-1), ops.concatenate([cos, cos], axis=-1)
     a, b = ops.split(x, 2, axis=-1)
-    return ops.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+    return x * cos + ops.concatenate([b, a], axis=-1) * sin
 
 
 def _angles(positions, width):
