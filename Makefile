@@ -25,6 +25,7 @@ check: lint
 
 bench: .venv/all
 	.venv/bin/python tests/benchmarks/train.py $(ARGS)
+	.venv/bin/python tests/benchmarks/serve.py
 
 lint: .venv/all
 	.venv/bin/ruff check
