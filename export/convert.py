@@ -41,7 +41,7 @@ def convert(preset: str, directory: Path) -> None:
     for name, function in functions.items():
         print(f"{name}.onnx", flush=True)
         models[name] = graphs.graph(function)
-    models |= graphs_beside(model.backbone.network)
+    models |= graphs_beside(model.backbone.network, models["decode"])
     weights.write(models, directory)
     print("SavedModel", flush=True)
     functions["serve"] = whole_model(model.backbone)
@@ -69,13 +69,14 @@ def contract_functions(network) -> dict[str, Function]:
     return functions
 
 
-def graphs_beside(network) -> dict[str, onnx.ModelProto]:
-    """What the decoder of a bundle may ask for besides: `candidates`, `take` and `attention`."""
+def graphs_beside(network, decode: onnx.ModelProto) -> dict[str, onnx.ModelProto]:
+    """What a decoder may ask for besides: `candidates`, `advance`, `take` and `attention`."""
     leaves = _leaves(network)
     models = {"candidates": graphs.candidates()}
     constants = network.state_spec.constants
     if carried := [leaf for leaf in leaves if leaf.name not in constants]:
         models["take"] = graphs.take(carried)
+        models["advance"] = graphs.advance(decode)
     if network.has_attention:
 
         def attention(token_ids, *state):

@@ -59,6 +59,27 @@ def _reason(error):
     return str(error).splitlines()[0]
 
 
+def advance(decode: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph of `decode` without the logits: prompts are read for their state alone."""
+    model = onnx.ModelProto()
+    model.CopyFrom(decode)
+    _leave_out(model.graph, "logits")
+    ir_model = ir.from_proto(model)
+    ir.passes.common.RemoveUnusedNodesPass()(ir_model)
+    return ir.to_proto(ir_model)
+
+
+def _leave_out(graph, name):
+    """Takes an output away, in the branches of what makes it too."""
+    graph.output.remove(next(output for output in graph.output if output.name == name))
+    (maker,) = (node for node in graph.node if name in node.output)
+    if maker.op_type == "If":
+        place = list(maker.output).index(name)
+        for branch in maker.attribute:
+            _leave_out(branch.g, branch.g.output[place].name)
+        del maker.output[place]
+
+
 def candidates() -> onnx.ModelProto:
     """The graph of the k best next tokens: `logits`, `k` -> `ids`, `log_probs`."""
     model = functions.candidates.to_model_proto(

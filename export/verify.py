@@ -73,6 +73,8 @@ def verify(model: Any, reference: Any, tokenizer, source_tokenizer=None) -> dict
         token_ids = ids(batch, time, vocabulary_size, shortest=0)
         results = [one.step(token_ids, state) for one, state in zip((model, reference), starts)]
         compare_results("decode", results, token_ids)
+        _, advanced = model.step(token_ids, starts[0], want=0)
+        compare_states("advance", [advanced, results[1][1]])
         compare_results(
             "token by token", [_by_token(model, token_ids, starts[0]), results[1]], token_ids
         )

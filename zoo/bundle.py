@@ -7,6 +7,7 @@ A bundle is a directory, made by `export/run.py`:
 | `manifest.json`              | the format, the state's leaves, special ids, files and checksums |
 | `decode.onnx`                | `token_ids` and the leaves -> `logits` and the leaves           |
 | `encode.onnx`                | of a translation model: `source_ids` -> the leaves              |
+| `advance.onnx`               | what `decode.onnx` takes -> the leaves, without the logits      |
 | `candidates.onnx`            | `logits` of a token, `k` -> `ids`, `log_probs` of the k best    |
 | `take.onnx`                  | `rows` and the carried leaves -> those rows of them             |
 | `attention.onnx`             | what `decode.onnx` takes -> attention weights by name           |
@@ -100,8 +101,13 @@ class Bundle(Decodable):
         outputs = self._decode({"token_ids": token_ids, **state})
         return outputs.pop("logits"), outputs
 
+    def advance(self, token_ids, state):
+        if not self._has("advance"):
+            return super().advance(token_ids, state)
+        return self._graph("advance")({"token_ids": token_ids, **state})
+
     def best(self, logits, k):
-        if k == 0 or not self._has("candidates"):
+        if not self._has("candidates"):
             return super().best(logits, k)
         return tuple(self._graph("candidates")({"logits": logits, "k": np.array([k])}).values())
 

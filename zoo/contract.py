@@ -7,7 +7,7 @@ only `join`, `take` and `trim` there are, below. NumPy alone: a serving process 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -285,22 +285,27 @@ class Decodable:
             token_ids: `(batch, time)` int, padded with 0 at the right.
             state: of the rows, from any of these methods.
             rows: take these rows of the state first.
-            want: `"logits"`, or how many of the best next tokens; 0 for the state alone.
+            want: `"logits"`, or how many of the best next tokens; 0: the state alone.
 
         Returns:
             `(logits, state)`, logits `(batch, time, vocabulary_size)`; or with a number k
-            `((ids, log_probs), state)`, `(batch, k)` each, after the last real token of each row.
+            `((ids, log_probs), state)`, `(batch, k)` each, after the last real token of each row;
+            with 0 `(None, state)`.
         """
         token_ids = np.asarray(token_ids, "int32")
         state = state if rows is None else self.take(state, rows)
-        logits, new = self.read(token_ids, state)
-        new = {**new, **{name: state[name] for name in self.state_spec.constants}}
-        if want == "logits":
-            return logits, new
-        if token_ids.shape[1] == 1:
-            return self.best(logits[:, 0], want), new
-        last = np.maximum((token_ids != PAD_ID).sum(axis=1) - 1, 0)
-        return self.best(logits[np.arange(len(last)), last], want), new
+        if want == 0:
+            wanted: Any = None
+            new = self.advance(token_ids, state)
+        else:
+            wanted, new = self.read(token_ids, state)
+            if want != "logits":
+                wanted = self.best(_of_last(wanted, token_ids), want)
+        return wanted, {**new, **{name: state[name] for name in self.state_spec.constants}}
+
+    def advance(self, token_ids: np.ndarray, state: State) -> State:
+        """The state that `read` gives, without what the logits cost where a model can save it."""
+        return self.read(token_ids, state)[1]
 
     def best(self, logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k most probable tokens by `(batch, vocabulary_size)` logits, as in `step`."""
@@ -330,3 +335,11 @@ class Decodable:
     def trim(self, state: State) -> State:
         """The state without the slots that are empty in every row."""
         return trim(self.state_spec, state)
+
+
+def _of_last(logits: np.ndarray, token_ids: np.ndarray) -> np.ndarray:
+    """The logits after the last real token of each row."""
+    if token_ids.shape[1] == 1:
+        return logits[:, 0]
+    last = np.maximum((token_ids != PAD_ID).sum(axis=1) - 1, 0)
+    return logits[np.arange(len(last)), last]
