@@ -21,10 +21,13 @@ _LONG = 10_000
 
 
 class Naming:
-    """Tokens by their names, in a tokenizer."""
+    """Tokens by what they stand for in a text; those that stand for nothing by their names."""
 
     def __init__(self, tokenizer):
-        self.name = tokenizer.token
+        self._tokenizer = tokenizer
+
+    def name(self, token_id: int) -> str:
+        return self._tokenizer.decode([token_id]) or self._tokenizer.token(token_id)
 
     def top(self, top: Top) -> list[Token]:
         """The tokens that a decoder tells in the place of one."""

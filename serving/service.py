@@ -220,7 +220,7 @@ class ZooService:
         if tokenizer is None:
             raise RequestError(f"side: model {request.model!r} has no source", "side")
         (ids,) = await self.asker.encode(tokenizer, [request.text], "text")
-        tokens = [tokenizer.token(token_id) for token_id in ids]
+        tokens = list(map(Naming(tokenizer).name, ids))
         return TokenizeResponse(
             model=request.model, token_ids=list(ids), tokens=tokens, text=tokenizer.decode(ids)
         )
