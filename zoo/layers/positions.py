@@ -36,7 +36,8 @@ def rotate(x, positions):
     sin, cos = ops.cast(ops.sin(angles), x.dtype), ops.cast(ops.cos(angles), x.dtype)
     sin, cos = ops.concatenate([-sin, sin], axis=-1), ops.concatenate([cos, cos], axis=-1)
     a, b = ops.split(x, 2, axis=-1)
-    return x * cos + ops.concatenate([b, a], axis=-1) * sin
+    turned = ops.concatenate([b, a], axis=-1)
+    return ops.multiply(x, cos) + ops.multiply(turned, sin)
 
 
 def _angles(positions, width):
