@@ -118,7 +118,7 @@ def join(spec: StateSpec, states: Sequence[State]) -> State:
     """Stacks the rows of several states; shorter caches get empty slots at the right."""
     joined = {}
     if len({_rows_a_source(spec, state) for state in states}) > 1:
-        states = [{**state, **_constants_by_row(spec, state)} for state in states]
+        states = [_with_constants_by_row(spec, state) for state in states]
     for leaf in spec:
         arrays = [state[leaf.name] for state in states if leaf.name in state]
         if not arrays:
@@ -156,7 +156,7 @@ def take_constants(spec: StateSpec, state: State, rows) -> State:
 
     They are copied only where they are not the same as before.
     """
-    constants = {name: state[name] for name in spec.constants if name in state}
+    constants = _constants(spec, state)
     if not constants or not len(rows):
         return {name: array[:0] for name, array in constants.items()}
     sources = np.asarray(rows) // _rows_a_source(spec, state)
@@ -171,14 +171,22 @@ def take_constants(spec: StateSpec, state: State, rows) -> State:
 
 def _rows_a_source(spec: StateSpec, state: State) -> int:
     """How many rows each row of the constants stands for."""
-    sources = [len(state[name]) for name in spec.constants if name in state]
-    rows = [len(array) for name, array in state.items() if name not in spec.constants]
-    return rows[0] // sources[0] if rows and sources and sources[0] else 1
+    constants = _constants(spec, state)
+    sources = next(map(len, constants.values()), 0)
+    rows = next((len(array) for name, array in state.items() if name not in constants), sources)
+    return rows // sources if sources else 1
 
 
-def _constants_by_row(spec: StateSpec, state: State) -> State:
+def _with_constants_by_row(spec: StateSpec, state: State) -> State:
     count = _rows_a_source(spec, state)
-    return {name: state[name].repeat(count, axis=0) for name in spec.constants if name in state}
+    repeated = {
+        name: array.repeat(count, axis=0) for name, array in _constants(spec, state).items()
+    }
+    return {**state, **repeated}
+
+
+def _constants(spec: StateSpec, state: State) -> State:
+    return {name: state[name] for name in spec.constants if name in state}
 
 
 def trim(spec: StateSpec, state: State) -> State:

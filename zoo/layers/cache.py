@@ -53,6 +53,7 @@ class KeyValueCache:
             return
         self._fixed = CURSOR in state
         slots = state[POSITIONS]
+        # Tokens have the numbers 0, 1, ...: the next one's is how many there are.
         start = state[CURSOR] if self._fixed else ops.sum(ops.cast(slots >= 0, "int32"), axis=1)
         positions = ops.expand_dims(start, 1) + time
         written = ops.where(ops.not_equal(token_ids, PAD_ID), positions, -1)
