@@ -66,6 +66,8 @@ class _Directory:
                 return
         except (FileNotFoundError, NotADirectoryError):
             raise BundleError(f"{self.directory} is no bundle: it has no manifest.json") from None
+        except BundleError:
+            raise
         except (ValueError, KeyError, TypeError, RecursionError):
             raise BundleError(f"{path} is damaged: export the model again") from None
         raise BundleError(
@@ -130,6 +132,8 @@ class Bundle(_Directory, Decodable):
             self.source_tokenizer = Tokenizer.load(self._checked("source_tokenizer.json"))
 
     def _read_manifest(self):
+        if "state" not in self.manifest:
+            raise BundleError(f"{self.directory} has no state: it is no model that writes texts")
         self.state_spec = StateSpec(tuple(map(_leaf, self.manifest["state"])))
         self.max_length = self.manifest.get("max_length")
         self.ragged = self.manifest.get("ragged", True)
