@@ -12,10 +12,15 @@ from serving.call import Call, Work
 from serving.engine import Engine
 from serving.errors import RequestError, described, error_body
 from serving.messages import ModelCard, Token, Usage
-from zoo.bundle import Bundle
+from zoo.bundle import Bundle, Task
 from zoo.decoding import InvalidOption, Request, Top, check_request
 
 _json = TypeAdapter(Any).dump_json
+_ENDPOINTS: dict[Task, str] = {
+    "text-generation": "/generate",
+    "translation": "/translate",
+    "text-classification": "/classify",
+}
 _LONG = 10_000
 """Characters of a text that is not encoded in the event loop."""
 
@@ -46,17 +51,17 @@ class Asker:
     def __init__(self, engine: Engine):
         self.engine, self.limits = engine, engine.limits
 
-    def bundle(self, name: str, translates: bool | None = None) -> Any:
-        """The model of this name, a `Bundle`, if it is of the kind that is asked for."""
+    def bundle(self, name: str, *tasks: Task) -> Any:
+        """The model of this name, a `Bundle` or a `Classifier`, if it does one of these tasks."""
         bundles = self.engine.bundles
         if name not in bundles:
             raise RequestError(
                 f"model {name!r} is not served; these are: {', '.join(bundles)}", "model", 404
             )
-        if translates in (None, bundles[name].source_tokenizer is not None):
-            return bundles[name]
-        use = "a translation model: /translate" if not translates else "a language model: /generate"
-        raise RequestError(f"model {name!r} is {use} is for it", "model")
+        task = bundles[name].task
+        if task not in (tasks or (task,)):
+            raise RequestError(f"model {name!r} is for {task}: ask {_ENDPOINTS[task]}", "model")
+        return bundles[name]
 
     def texts(self, one_or_more: str | list[str], param: str, n: int = 1) -> list[str]:
         """The texts, not too many of them."""
@@ -123,10 +128,10 @@ class Asker:
         return ModelCard(
             name=name,
             architecture=manifest.get("architecture"),
-            translates=bundle.source_tokenizer is not None,
+            task=bundle.task,
             vocabulary_size=bundle.tokenizer.vocabulary_size,
             max_length=bundle.max_length,
-            license=manifest.get("license"),
+            license=(manifest.get("data") or {}).get("licence"),
             scores=manifest.get("scores"),
             manifest=manifest,
         )

@@ -20,7 +20,7 @@ from serving.call import Call
 from serving.errors import DeadlineExceeded, EngineFailed, QueueFull, RequestError, Stopping
 from serving.limits import Limits
 from serving.metrics import Metrics
-from zoo.bundle import Bundle
+from zoo.bundle import Bundle, Classifier
 from zoo.decoding import (
     Decoder,
     InvalidOption,
@@ -38,7 +38,7 @@ class Engine:
     """The thread that runs the models.
 
     Args:
-        bundles: the models by name.
+        bundles: the models by name, each a `Bundle` or a `Classifier`.
         limits: what is taken on.
         metrics: what is counted.
 
@@ -46,7 +46,7 @@ class Engine:
         is_ready: every model has answered once.
     """
 
-    def __init__(self, bundles: Mapping[str, Bundle], limits: Limits, metrics: Metrics):
+    def __init__(self, bundles: Mapping[str, Any], limits: Limits, metrics: Metrics):
         self.bundles, self.limits, self.metrics = bundles, limits, metrics
         self.is_ready = False
         self._changed = threading.Condition()
@@ -100,7 +100,7 @@ class Engine:
     def _run(self):
         try:
             for bundle in self.bundles.values():
-                generate(bundle, bundle.tokenizer, [_first_request(bundle)])
+                _answer_once(bundle)
             self.is_ready = True
         except Exception:  # a model that cannot answer: the service never is ready
             _logger.exception("a model does not answer")
@@ -338,6 +338,10 @@ def _length(request):
     return len(request.prompt_ids) + len(request.source_ids or ())
 
 
-def _first_request(bundle):
-    source = None if bundle.source_tokenizer is None else ""
-    return Request.of(bundle.tokenizer, "", source, Options(max_tokens=1), bundle.source_tokenizer)
+def _answer_once(bundle):
+    if isinstance(bundle, Classifier):
+        bundle.classify([[bundle.tokenizer.eos_id]])
+        return
+    tokenizer, source = bundle.tokenizer, None if bundle.source_tokenizer is None else ""
+    request = Request.of(tokenizer, "", source, Options(max_tokens=1), bundle.source_tokenizer)
+    generate(bundle, tokenizer, [request])

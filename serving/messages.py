@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from zoo.bundle import Task
 from zoo.decoding import FinishReason, InvalidOption, Options, Result
 
 Ids = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
@@ -110,6 +111,15 @@ class EmbedRequest(_Request):
     example: ClassVar = {"text": ["maria", "marie"]}
 
     text: str | list[str] = Field(description="each text, or source of a translation model")
+
+
+class ClassifyRequest(_Request):
+    """Asks for the labels of texts."""
+
+    example: ClassVar = {"text": ["a good film", "a bad one"], "k": 1}
+
+    text: str | list[str] = Field(description="each text, of one token at least")
+    k: int | None = Field(None, ge=1, description="how many labels of each; all of them")
 
 
 class TokenizeRequest(_Request):
@@ -262,6 +272,20 @@ class EmbedResponse(BaseModel):
     embeddings: list[list[float]]
 
 
+class Label(BaseModel):
+    """A label and its probability."""
+
+    label: str
+    probability: float
+
+
+class ClassifyResponse(BaseModel):
+    """The labels of each text, the most probable first."""
+
+    model: str
+    results: list[list[Label]]
+
+
 class TokenizeResponse(BaseModel):
     """The tokens, and what they spell together."""
 
@@ -276,7 +300,7 @@ class ModelCard(BaseModel):
 
     name: str
     architecture: str | None
-    translates: bool
+    task: Task
     vocabulary_size: int
     max_length: int | None
     license: str | None = None

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 import bentoml
@@ -21,9 +22,12 @@ from serving.engine import Engine
 from serving.errors import RequestError, answers_errors
 from serving.limits import Limits
 from serving.messages import (
+    ClassifyRequest,
+    ClassifyResponse,
     EmbedRequest,
     EmbedResponse,
     GenerateRequest,
+    Label,
     NextTokenRequest,
     NextTokenResponse,
     ScoreRequest,
@@ -38,11 +42,12 @@ from serving.messages import (
 from serving.metrics import Metrics
 from serving.middleware import Gate
 from serving.web import web_app
-from zoo.bundle import Bundle, BundleError
+from zoo.bundle import Bundle, BundleError, Classifier, Task, open_bundle
 from zoo.decoding import Request, embed_in_parts, next_in_parts, score_in_parts
 
 _CLIENTS = (pydantic.ValidationError, bentoml.exceptions.BadInput)  # errors of clients
 _logger = logging.getLogger("bentoml.zoo")
+_WRITING: tuple[Task, ...] = ("text-generation", "translation")
 LIMITS = Limits.load()
 # BentoML logs a traceback of every request that does not fit.
 logging.getLogger("bentoml._internal.server.http_app").addFilter(
@@ -58,16 +63,16 @@ _image = (  # of a bento; its versions are those of constraints.txt, to which be
 )
 
 
-def open_bundles(directory: str | os.PathLike) -> dict[str, Bundle]:
+def open_bundles(directory: str | os.PathLike) -> dict[str, Bundle | Classifier]:
     """The bundles in a directory that can be served, by the names of their folders.
 
     Raises:
         ValueError: there is none.
     """
-    bundles = {}
+    bundles: dict[str, Bundle | Classifier] = {}
     for manifest in sorted(Path(directory).glob("[!.]*/manifest.json")):
         try:
-            bundle = Bundle(manifest.parent)
+            bundle = open_bundle(manifest.parent)
         except BundleError as error:
             _logger.error("not served: %s", error)
             continue
@@ -118,7 +123,7 @@ class ZooService:
     @answers_errors
     async def next_token(self, request: NextTokenRequest, /) -> NextTokenResponse:
         """The k most probable next tokens of a text."""
-        asker, bundle = self.asker, self.asker.bundle(request.model, translates=False)
+        asker, bundle = self.asker, self.asker.bundle(request.model, "text-generation")
         if request.positions:
             asker.within("k", request.k, LIMITS.max_alternatives, "where positions are asked for")
         (prompt,) = await _prompts(asker, bundle, [request.text], "text", request.token_ids)
@@ -137,7 +142,7 @@ class ZooService:
     @answers_errors
     async def generate(self, request: GenerateRequest, /) -> TextResponse:
         """Texts that go on from prompts."""
-        asker, bundle = self.asker, self.asker.bundle(request.model, translates=False)
+        asker, bundle = self.asker, self.asker.bundle(request.model, "text-generation")
         texts = asker.texts(request.prompt, "prompt", request.n)
         prompts = await _prompts(asker, bundle, texts, "prompt", request.token_ids)
         options = request.options(asker.room(bundle, max(map(len, prompts)) - 1))
@@ -152,7 +157,7 @@ class ZooService:
     @answers_errors
     async def translate(self, request: TranslateRequest, /) -> TranslateResponse:
         """Translations of sentences."""
-        asker, bundle = self.asker, self.asker.bundle(request.model, translates=True)
+        asker, bundle = self.asker, self.asker.bundle(request.model, "translation")
         texts = asker.texts(request.text, "text", request.n)
         sources = await _sources(asker, bundle, texts)
         options = request.options(asker.room(bundle, 0))
@@ -170,7 +175,7 @@ class ZooService:
     @answers_errors
     async def score(self, request: ScoreRequest, /) -> ScoreResponse:
         """How probable texts are."""
-        asker, bundle = self.asker, self.asker.bundle(request.model)
+        asker, bundle = self.asker, self.asker.bundle(request.model, *_WRITING)
         if (request.source is None) != (bundle.source_tokenizer is None):
             raise RequestError("source: a translation model needs one, no other has one", "source")
         texts = asker.texts(request.text, "text")
@@ -194,7 +199,7 @@ class ZooService:
     @answers_errors
     async def embed(self, request: EmbedRequest, /) -> EmbedResponse:
         """What a model holds of texts, a vector each."""
-        asker, bundle = self.asker, self.asker.bundle(request.model)
+        asker, bundle = self.asker, self.asker.bundle(request.model, *_WRITING)
         texts = asker.texts(request.text, "text")
         if bundle.source_tokenizer is None:
             prompts = await _prompts(asker, bundle, texts, "text", None)
@@ -210,6 +215,27 @@ class ZooService:
 
             vectors.append((await asker.read(request.model, work, request.timeout)).tolist())
         return EmbedResponse(model=request.model, embeddings=vectors)
+
+    @bentoml.api
+    @answers_errors
+    async def classify(self, request: ClassifyRequest, /) -> ClassifyResponse:
+        """The labels of texts, each with its probability."""
+        asker, bundle = self.asker, self.asker.bundle(request.model, "text-classification")
+        texts = await asker.encode(bundle.tokenizer, asker.texts(request.text, "text"), "text")
+        for ids in texts:
+            if not ids:
+                raise RequestError("text: one token at least, to be classified", "text")
+            asker.within("text", len(ids), bundle.max_length or len(ids), "tokens")
+
+        def work(model, size):
+            return model.classify_in_parts(texts, size)
+
+        found = await asker.read(request.model, work, request.timeout)
+        results = []
+        for probabilities in found.tolist():
+            pairs = sorted(zip(probabilities, bundle.labels), key=itemgetter(0), reverse=True)
+            results.append([Label(label=label, probability=p) for p, label in pairs[: request.k]])
+        return ClassifyResponse(model=request.model, results=results)
 
     @bentoml.api
     @answers_errors

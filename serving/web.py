@@ -46,7 +46,7 @@ async def page(request: HttpRequest):
 async def openapi(request: HttpRequest):
     """The document of all endpoints."""
     bundles = _asker(request).engine.bundles.items()
-    models = {name: bundle.source_tokenizer is not None for name, bundle in bundles}
+    models = {name: bundle.task for name, bundle in bundles}
     return JSONResponse(document(models))
 
 
@@ -71,7 +71,7 @@ async def model(request: HttpRequest):
 async def openai_models(request: HttpRequest):
     """Every language model."""
     bundles = _asker(request).engine.bundles
-    names = [name for name, bundle in bundles.items() if bundle.source_tokenizer is None]
+    names = [name for name, bundle in bundles.items() if bundle.task == "text-generation"]
     return JSONResponse({"object": "list", "data": [_openai_model(name) for name in names]})
 
 
@@ -79,7 +79,7 @@ async def openai_models(request: HttpRequest):
 async def openai_model(request: HttpRequest):
     """One language model."""
     name = request.path_params["name"]
-    _asker(request).bundle(name, translates=False)
+    _asker(request).bundle(name, "text-generation")
     return JSONResponse(_openai_model(name))
 
 
@@ -92,7 +92,7 @@ async def completions(http: HttpRequest):
     """Texts that go on from prompts."""
     asker = _asker(http)
     request = CompletionRequest.model_validate_json(await http.body())
-    bundle = asker.bundle(request.model, translates=False)
+    bundle = asker.bundle(request.model, "text-generation")
     options = request.options()
     prompts = await _prompts(asker, bundle, request.prompt, len(options))
     top = request.logprobs or 0

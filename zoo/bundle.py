@@ -25,6 +25,7 @@ import itertools
 import json
 from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnxruntime
@@ -34,6 +35,9 @@ from zoo.tokenizers import Tokenizer
 
 FORMAT_VERSION = 1
 """The newest format of a bundle that this module reads."""
+
+Task = Literal["text-generation", "translation", "text-classification"]
+"""What a model is for, as Hugging Face calls it."""
 
 OUT = "_out"
 """What the name of a leaf that comes out of a graph has at its end."""
@@ -139,8 +143,8 @@ class Bundle(_Directory, Decodable):
         self.ragged = self.manifest.get("ragged", True)
 
     @property
-    def task(self) -> str:
-        """What the model does, as Hugging Face calls it."""
+    def task(self) -> Task:
+        """What the model is for."""
         return "translation" if self.source_tokenizer else "text-generation"
 
     def start(self, source_ids_or_batch) -> State:
@@ -188,6 +192,7 @@ class Bundle(_Directory, Decodable):
             return {}
         return self._graph("attention")({"token_ids": np.asarray(token_ids, "int32"), **state})
 
+
 class Classifier(_Directory):
     """A text classifier.
 
@@ -204,7 +209,8 @@ class Classifier(_Directory):
         BundleError: as a `Bundle`.
     """
 
-    task = "text-classification"
+    task: Task = "text-classification"
+    source_tokenizer = None
 
     def __init__(self, directory, threads: int = 1):
         super().__init__(directory, threads)

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 _tests = Path(__file__).parents[1]
-write_bundle = runpy.run_path(str(_tests / "toy_bundle.py"))["write_bundle"]
+toy = runpy.run_path(str(_tests / "toy_bundle.py"))
+write_bundle, write_classifier = toy["write_bundle"], toy["write_classifier"]
 Server = runpy.run_path(str(_tests / "server_process.py"))["Server"]
 
 pytestmark = pytest.mark.slow
@@ -23,6 +24,7 @@ def bundles(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundles")
     write_bundle(folder / "letters", seed=1)
     write_bundle(folder / "translator", translates=True)
+    write_classifier(folder / "opinions")
     return folder
 
 
@@ -111,8 +113,11 @@ def test_next_token_at_every_position(client):
 
 def test_models(client):
     names = [card["name"] for card in client.get("/models").json()["models"]]
-    assert names == ["letters", "translator"]
-    assert client.get("/models/translator").json()["translates"]
+    assert names == ["letters", "opinions", "translator"]
+    assert client.get("/models/translator").json()["task"] == "translation"
+    card = client.get("/models/opinions").json()
+    assert card["task"] == "text-classification"
+    assert card["manifest"]["labels"] == ["bad", "good", "neither"]
     assert client.get("/models/nothing").json()["error"]["type"] == "not_found_error"
     assert client.get("/models/..%2Fletters").status_code == 404
 
