@@ -30,11 +30,7 @@ def bundles(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def metrics():
-    """Registered once a process."""
-    before = set(prometheus_client.REGISTRY._collector_to_names)
-    yield Metrics()
-    for collector in set(prometheus_client.REGISTRY._collector_to_names) - before:
-        prometheus_client.REGISTRY.unregister(collector)
+    return Metrics(prometheus_client.CollectorRegistry())
 
 
 @pytest.fixture
