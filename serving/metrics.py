@@ -11,9 +11,9 @@ class Metrics:
     """Made once a registry, after BentoML has said where the numbers of its workers meet."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY):
-        counter, gauge, histogram = (
-            partial(kind, registry=registry) for kind in (Counter, Gauge, Histogram)
-        )
+        gauge = partial(Gauge, registry=registry)
+        counter = partial(Counter, registry=registry)
+        histogram = partial(Histogram, registry=registry)
         seconds = partial(histogram, buckets=_SECONDS)
         self.waiting = gauge("zoo_requests_waiting", "Texts that wait", multiprocess_mode="livesum")
         self.queue_seconds = seconds("zoo_request_queue_time_seconds", "From arrival to reading")
