@@ -1,8 +1,8 @@
 """From messages to calls of the engine and back, for whichever endpoint."""
 
 import math
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
@@ -15,14 +15,15 @@ from serving.messages import ModelCard, Token, Usage
 from zoo.bundle import Bundle, Task
 from zoo.decoding import InvalidOption, Request, Top, check_request
 
+T = TypeVar("T")
 _json = TypeAdapter(Any).dump_json
 _ENDPOINTS: dict[Task, str] = {
     "text-generation": "/generate",
     "translation": "/translate",
     "text-classification": "/classify",
 }
-_LONG = 10_000
-"""Characters of a text that is not encoded in the event loop."""
+_MUCH = 10_000
+"""Characters to be encoded, or numbers to be told, for which the event loop does not wait."""
 
 
 class Naming:
@@ -40,6 +41,11 @@ class Naming:
             Token(token_id=token_id, token=self.name(token_id), probability=math.exp(log_prob))
             for token_id, log_prob in top
         ]
+
+
+async def aside(size: int, work: Callable[[], T]) -> T:
+    """What some work returns, which is done in a thread where there is much of it."""
+    return await run_in_threadpool(work) if size > _MUCH else work()
 
 
 class Asker:
@@ -73,12 +79,10 @@ class Asker:
 
     async def encode(self, tokenizer, texts: Sequence[str], param: str) -> list[tuple[int, ...]]:
         """The token ids of each text, not too many of them."""
-        if sum(map(len, texts)) > _LONG:
-            found = await run_in_threadpool(tokenizer.encode_batch, texts)
-        else:
-            found = [tokenizer.encode(text) for text in texts]
+        size = sum(map(len, texts))
+        found = await aside(size, lambda: [tokenizer.encode(text) for text in texts])
         for ids in found:
-            self.within(param, len(ids), self.limits.max_prompt_tokens, "tokens")
+            self.within(param, len(ids), self.limits.max_prompt_tokens, " tokens")
         return [tuple(ids) for ids in found]
 
     def ids(self, tokenizer, ids: Sequence[int], param: str) -> tuple[int, ...]:
@@ -86,21 +90,24 @@ class Asker:
         size = tokenizer.vocabulary_size
         if max(ids) >= size:
             raise RequestError(f"{param}: token ids below {size}, not {max(ids)}", param)
-        self.within(param, len(ids), self.limits.max_prompt_tokens, "tokens")
+        self.within(param, len(ids), self.limits.max_prompt_tokens, " tokens")
         return tuple(ids)
 
     def within(self, param: str, value: int, most: int, unit: str = "") -> None:
         """Raises where there are more."""
         if value > most:
-            raise RequestError(f"{param}: at most {most} {unit} here, not {value}", param)
+            raise RequestError(f"{param}: at most {most}{unit} here, not {value}", param)
 
     def check(self, bundle: Bundle, requests: Sequence[Request]) -> None:
         """Raises where a text is not possible with this model, within the limits."""
         for request in requests:
-            self.within("max_tokens", request.options.max_tokens, self.limits.max_tokens)
-            self.within("beam_size", request.options.beam_size, self.limits.max_beams)
-            self.within("logprobs", request.top, self.limits.max_alternatives)
+            options = request.options
+            self.within("max_tokens", options.max_tokens, self.limits.max_tokens)
+            self.within("beam_size", options.beam_size, self.limits.max_beams)
+            self.within("stop", len(options.stop), self.limits.max_stops, " strings")
             check_request(bundle, bundle.tokenizer, request)
+        param = "attention" if requests[0].attention else "logprobs"
+        self.within(param, sum(map(_details, requests)), self.limits.max_details, " numbers")
 
     def room(self, bundle: Bundle, longest_prompt: int) -> int | None:
         """Tokens that a text may have after prompts of up to so many."""
@@ -135,6 +142,13 @@ class Asker:
             scores=manifest.get("scores"),
             manifest=manifest,
         )
+
+
+def _details(request):
+    """How many numbers are told besides the tokens, of a text that is as long as it may be."""
+    options = request.options
+    read = len(request.prompt_ids) + len(request.source_ids or ()) + options.max_tokens
+    return options.max_tokens * (options.n_best * request.top + read * request.attention)
 
 
 def usage(requests: Sequence[Request], written: int) -> Usage:

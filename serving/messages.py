@@ -12,9 +12,11 @@ from zoo.decoding import FinishReason, InvalidOption, Options, Result
 Ids = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
 
 
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
+
+class _Request(_Strict):
     model: str = Field(description="name of a bundle")
     timeout: float | None = Field(
         None, gt=0, description="seconds after which the request has failed; the server has a limit"
@@ -131,10 +133,15 @@ class TokenizeRequest(_Request):
     side: Literal["text", "source"] = Field("text", description="which tokenizer")
 
 
-class CompletionRequest(BaseModel):
+class StreamOptions(_Strict):
+    """As OpenAI's clients know them."""
+
+    include_usage: bool = False
+
+
+class CompletionRequest(_Strict):
     """As OpenAI's clients ask for completions."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     example: ClassVar = {"prompt": "ma", "max_tokens": 16}
 
     model: str
@@ -145,7 +152,7 @@ class CompletionRequest(BaseModel):
     n: int | None = Field(None, ge=1)
     best_of: int | None = Field(None, ge=1)
     stream: bool | None = None
-    stream_options: dict[str, bool] | None = None
+    stream_options: StreamOptions | None = None
     logprobs: int | None = Field(None, ge=0)
     echo: Literal[False] | None = None
     stop: str | list[str] | None = None

@@ -12,6 +12,7 @@ _ANSWERED = {
     400: "the request is not possible",
     401: "no API key, or none that is known",
     404: "no such model",
+    408: "the body has taken too long",
     413: "the body is too long",
     415: "the body is not JSON",
     429: "too many requests wait",

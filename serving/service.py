@@ -16,7 +16,7 @@ from pathlib import Path
 import bentoml
 import pydantic
 
-from serving.asking import Asker, Naming, event_stream, usage
+from serving.asking import Asker, Naming, aside, event_stream, usage
 from serving.call import Call
 from serving.engine import Engine
 from serving.errors import RequestError, answers_errors
@@ -73,13 +73,11 @@ def open_bundles(directory: str | os.PathLike) -> dict[str, Bundle | Classifier]
     for manifest in sorted(Path(directory).glob("[!.]*/manifest.json")):
         try:
             bundle = open_bundle(manifest.parent)
-        except BundleError as error:
-            _logger.error("not served: %s", error)
-            continue
-        if bundle.tokenizer:
+            if not bundle.tokenizer:
+                raise BundleError(f"{manifest.parent} has no tokenizer")
             bundles[manifest.parent.name] = bundle
-        else:
-            _logger.error("not served: %s has no tokenizer", manifest.parent)
+        except Exception as error:  # whatever a damaged file makes its reader raise
+            _logger.error("%s is not served: %s", manifest.parent.name, error)
     if not bundles:
         raise ValueError(f"no bundle in {directory}: export one with export/run.py")
     return bundles
@@ -124,19 +122,19 @@ class ZooService:
     async def next_token(self, request: NextTokenRequest, /) -> NextTokenResponse:
         """The k most probable next tokens of a text."""
         asker, bundle = self.asker, self.asker.bundle(request.model, "text-generation")
-        if request.positions:
-            asker.within("k", request.k, LIMITS.max_alternatives, "where positions are asked for")
         (prompt,) = await _prompts(asker, bundle, [request.text], "text", request.token_ids)
         asked, everywhere = Request(prompt), request.positions
+        told = min(request.k, bundle.tokenizer.vocabulary_size) * (len(prompt) if everywhere else 1)
+        asker.within("k", told, LIMITS.max_details, " numbers")
 
         def work(model, size):
             return next_in_parts(model, asked, request.k, size, everywhere)
 
-        naming = Naming(bundle.tokenizer)
         found = await asker.read(request.model, work, request.timeout)
-        positions = [naming.top(top) for top in found] if everywhere else None
-        tokens = naming.top(found[-1])
-        return NextTokenResponse(model=request.model, tokens=tokens, positions=positions)
+        naming = Naming(bundle.tokenizer)
+        tops = await aside(told, lambda: [naming.top(top) for top in found])
+        positions = tops if everywhere else None
+        return NextTokenResponse(model=request.model, tokens=tops[-1], positions=positions)
 
     @bentoml.api
     @answers_errors
@@ -258,15 +256,16 @@ class ZooService:
             return await event_stream(_events(call, requests, naming))
         results = await call.results()
         written = sum(len(result.token_ids) for result in results)
-        texts = [TextResult.of(result, naming) for result in results]
+        size = written * (1 + request.logprobs)
+        texts = await aside(size, lambda: [TextResult.of(result, naming) for result in results])
         return response(model=request.model, results=texts, usage=usage(requests, written))
 
 
 # The decorator has made it a Service, which no type says.
 ZooService.add_asgi_middleware(  # type: ignore[attr-defined]
     Gate,
-    keys=tuple(filter(None, os.environ.get("ZOO_API_KEYS", "").split(","))),
-    max_body_bytes=LIMITS.max_body_bytes,
+    keys=[key for key in map(str.strip, os.environ.get("ZOO_API_KEYS", "").split(",")) if key],
+    limits=LIMITS,
 )
 ZooService.mount_asgi_app(_web)  # type: ignore[attr-defined]
 

@@ -9,7 +9,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import FileResponse, JSONResponse
 from starlette.routing import Route
 
-from serving.asking import Asker, Naming, event_stream, usage
+from serving.asking import Asker, Naming, aside, event_stream, usage
 from serving.errors import answers_errors
 from serving.messages import CompletionRequest
 from serving.openapi import document
@@ -107,19 +107,22 @@ async def completions(http: HttpRequest):
     naming = Naming(bundle.tokenizer)
     told = request.logprobs is not None
     if request.stream:
-        with_usage = (request.stream_options or {}).get("include_usage", False)
+        with_usage = bool(request.stream_options and request.stream_options.include_usage)
         return await event_stream(_chunks(call, requests, head, naming, told, with_usage))
     results = await call.results()
-    choices = [
-        _choice(
-            index,
-            result.text,
-            result.finish_reason,
-            _logprobs(naming, result.token_ids, result.log_probs, result.top) if told else None,
-        )
-        for index, result in enumerate(results)
-    ]
     written = sum(len(result.token_ids) for result in results)
+    choices = await aside(
+        written * (1 + top),
+        lambda: [
+            _choice(
+                index,
+                result.text,
+                result.finish_reason,
+                _logprobs(naming, result.token_ids, result.log_probs, result.top) if told else None,
+            )
+            for index, result in enumerate(results)
+        ],
+    )
     return JSONResponse({**head, "choices": choices, "usage": _usage(requests, written)})
 
 
