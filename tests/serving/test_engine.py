@@ -112,6 +112,20 @@ def test_pieces_are_the_text(bundles, run):
         assert tuple(piece.token_id for piece in pieces) == pieces[-1].result.token_ids
 
 
+def test_who_is_slow_to_ask_gets_some_at_a_time(bundles, run):
+    """What waits for a client that has slept is not handed on in one go, and nothing is lost."""
+
+    async def using(engine):
+        asked = call(bundles, ["a"] * 8, streams=True, max_tokens=100, suppress_ids=(1,))
+        engine.submit(asked)
+        await engine.submit(call(bundles, ["a"], max_tokens=150, suppress_ids=(1,))).results()
+        return [len(events) async for events in asked.pieces()]
+
+    counts = run(using)
+    assert sum(counts) == 800
+    assert max(counts) <= 64
+
+
 def test_short_texts_pass_a_long_one(bundles, run):
     """One joins while the other runs, and ends before it."""
 
