@@ -275,8 +275,14 @@ async def _events(call: Call, requests, naming):
     written = 0
     async for pieces in call.pieces():
         written += len(pieces)
-        yield [_event(index, piece, naming) for index, piece in pieces]
+        ended = [piece.result for _, piece in pieces if piece.result]
+        size = sum(len(result.token_ids) * (1 + requests[0].top) for result in ended)
+        yield await aside(size, partial(_told, pieces, naming))
     yield [{"usage": usage(requests, written)}]
+
+
+def _told(pieces, naming):
+    return [_event(index, piece, naming) for index, piece in pieces]
 
 
 def _event(index, piece, naming):
