@@ -69,7 +69,7 @@ class Asker:
             raise RequestError(f"model {name!r} is for {task}: ask {_ENDPOINTS[task]}", "model")
         return bundles[name]
 
-    def texts(self, one_or_more: str | list[str], param: str, n: int = 1) -> list[str]:
+    def texts(self, one_or_more: str | list, param: str, n: int = 1) -> list:
         """The texts, not too many of them."""
         texts = [one_or_more] if isinstance(one_or_more, str) else one_or_more
         most = self.limits.max_texts
@@ -85,13 +85,22 @@ class Asker:
             self.within(param, len(ids), self.limits.max_prompt_tokens, " tokens")
         return [tuple(ids) for ids in found]
 
-    def ids(self, tokenizer, ids: Sequence[int], param: str) -> tuple[int, ...]:
-        """Token ids of the vocabulary, not too many of them."""
+    async def prompts(self, bundle, given: Sequence, param: str) -> list[tuple[int, ...]]:
+        """The token ids of texts, or of lists of token ids, each with `<eos>` before it."""
+        tokenizer = bundle.tokenizer
+        if isinstance(given[0], str):
+            given = await self.encode(tokenizer, given, param)
         size = tokenizer.vocabulary_size
-        if max(ids) >= size:
-            raise RequestError(f"{param}: token ids below {size}, not {max(ids)}", param)
-        self.within(param, len(ids), self.limits.max_prompt_tokens, " tokens")
-        return tuple(ids)
+        for ids in given:
+            if ids and max(ids) >= size:
+                raise RequestError(f"{param}: token ids below {size}, not {max(ids)}", param)
+            self.within(param, len(ids), self.limits.max_prompt_tokens, " tokens")
+        return [(tokenizer.eos_id, *ids) for ids in given]
+
+    async def sources(self, bundle, texts: Sequence[str], param: str) -> list[tuple[int, ...]]:
+        """The token ids of source sentences, each with `<eos>` after it."""
+        tokenizer = bundle.source_tokenizer
+        return [(*ids, tokenizer.eos_id) for ids in await self.encode(tokenizer, texts, param)]
 
     def within(self, param: str, value: int, most: int, unit: str = "") -> None:
         """Raises where there are more."""

@@ -163,6 +163,12 @@ class CompletionRequest(_Strict):
     suffix: None = None
     user: str | None = None
 
+    def prompts(self) -> list:
+        """Each prompt, a text or token ids."""
+        prompt: Any = self.prompt
+        is_one = isinstance(prompt, str) or (prompt and isinstance(prompt[0], int))
+        return [prompt] if is_one else prompt
+
     def options(self) -> list[Options]:
         """The decoder's options of each of the n texts; raises `InvalidOption`."""
         if self.best_of not in (None, self.n or 1):

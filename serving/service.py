@@ -122,7 +122,8 @@ class ZooService:
     async def next_token(self, request: NextTokenRequest, /) -> NextTokenResponse:
         """The k most probable next tokens of a text."""
         asker, bundle = self.asker, self.asker.bundle(request.model, "text-generation")
-        (prompt,) = await _prompts(asker, bundle, [request.text], "text", request.token_ids)
+        given = _given([request.text], request.token_ids, "text")
+        (prompt,) = await asker.prompts(bundle, *given)
         asked, everywhere = Request(prompt), request.positions
         told = min(request.k, bundle.tokenizer.vocabulary_size) * (len(prompt) if everywhere else 1)
         asker.within("k", told, LIMITS.max_details, " numbers")
@@ -142,7 +143,7 @@ class ZooService:
         """Texts that go on from prompts."""
         asker, bundle = self.asker, self.asker.bundle(request.model, "text-generation")
         texts = asker.texts(request.prompt, "prompt", request.n)
-        prompts = await _prompts(asker, bundle, texts, "prompt", request.token_ids)
+        prompts = await asker.prompts(bundle, *_given(texts, request.token_ids, "prompt"))
         options = request.options(asker.room(bundle, max(map(len, prompts)) - 1))
         requests = [
             Request(prompt, None, option, request.attention, request.logprobs)
@@ -157,7 +158,7 @@ class ZooService:
         """Translations of sentences."""
         asker, bundle = self.asker, self.asker.bundle(request.model, "translation")
         texts = asker.texts(request.text, "text", request.n)
-        sources = await _sources(asker, bundle, texts)
+        sources = await asker.sources(bundle, texts, "text")
         options = request.options(asker.room(bundle, 0))
         start = (bundle.tokenizer.eos_id,)
         requests = [
@@ -176,21 +177,23 @@ class ZooService:
         asker, bundle = self.asker, self.asker.bundle(request.model, *_WRITING)
         if (request.source is None) != (bundle.source_tokenizer is None):
             raise RequestError("source: a translation model needs one, no other has one", "source")
-        texts = asker.texts(request.text, "text")
-        await asker.encode(bundle.tokenizer, texts, "text")
-        ((*_, prompt),) = [await _prompts(asker, bundle, [request.prompt], "prompt", None)]
+        tokenizer = bundle.tokenizer
+        found = await asker.encode(tokenizer, asker.texts(request.text, "text"), "text")
+        texts = [(*ids, tokenizer.eos_id) for ids in found]
+        (prompt,) = await asker.prompts(bundle, [request.prompt], "prompt")
         source = None
         if request.source is not None:
-            (source,) = await _sources(asker, bundle, [request.source])
+            (source,) = await asker.sources(bundle, [request.source], "source")
         asked = Request(prompt, source)
-        naming, results = Naming(bundle.tokenizer), []
-        for text in texts:
 
-            def work(model, size, text=text):
-                return score_in_parts(model, model.tokenizer, [asked], [text], size)
+        def work(model, size):
+            results = []
+            for ids in texts:
+                results += yield from score_in_parts(model, tokenizer, [asked], [ids], size)
+            return results
 
-            (result,) = await asker.read(request.model, work, request.timeout)
-            results.append(TextResult.of(result, naming))
+        scored = await asker.read(request.model, work, request.timeout)
+        results = await aside(sum(map(len, texts)), partial(_results, scored, Naming(tokenizer)))
         return ScoreResponse(model=request.model, results=results)
 
     @bentoml.api
@@ -200,18 +203,19 @@ class ZooService:
         asker, bundle = self.asker, self.asker.bundle(request.model, *_WRITING)
         texts = asker.texts(request.text, "text")
         if bundle.source_tokenizer is None:
-            prompts = await _prompts(asker, bundle, texts, "text", None)
-            requests = [Request(prompt) for prompt in prompts]
+            requests = [Request(prompt) for prompt in await asker.prompts(bundle, texts, "text")]
         else:
-            start, sources = (bundle.tokenizer.eos_id,), await _sources(asker, bundle, texts)
-            requests = [Request(start, source) for source in sources]
-        vectors = []
-        for asked in requests:
+            start, sources = (bundle.tokenizer.eos_id,), asker.sources(bundle, texts, "text")
+            requests = [Request(start, source) for source in await sources]
 
-            def work(model, size, asked=asked):
-                return embed_in_parts(model, asked, size)
+        def work(model, size):
+            vectors = []
+            for asked in requests:
+                vector = yield from embed_in_parts(model, asked, size)
+                vectors.append(vector.tolist())
+            return vectors
 
-            vectors.append((await asker.read(request.model, work, request.timeout)).tolist())
+        vectors = await asker.read(request.model, work, request.timeout)
         return EmbedResponse(model=request.model, embeddings=vectors)
 
     @bentoml.api
@@ -257,7 +261,7 @@ class ZooService:
         results = await call.results()
         written = sum(len(result.token_ids) for result in results)
         size = written * (1 + request.logprobs)
-        texts = await aside(size, lambda: [TextResult.of(result, naming) for result in results])
+        texts = await aside(size, partial(_results, results, naming))
         return response(model=request.model, results=texts, usage=usage(requests, written))
 
 
@@ -268,6 +272,10 @@ ZooService.add_asgi_middleware(  # type: ignore[attr-defined]
     limits=LIMITS,
 )
 ZooService.mount_asgi_app(_web)  # type: ignore[attr-defined]
+
+
+def _results(results, naming):
+    return [TextResult.of(result, naming) for result in results]
 
 
 async def _events(call: Call, requests, naming):
@@ -301,21 +309,13 @@ def _event(index, piece, naming):
     return event
 
 
-async def _prompts(asker, bundle, texts, param, token_ids):
-    """The token ids of prompts, each with `<eos>` before it."""
-    if token_ids is not None:
-        if texts != [""]:
-            raise RequestError(f"{param}: leave it out where there are token_ids", param)
-        found = [asker.ids(bundle.tokenizer, token_ids, "token_ids")]
-    else:
-        found = await asker.encode(bundle.tokenizer, texts, param)
-    return [(bundle.tokenizer.eos_id, *ids) for ids in found]
-
-
-async def _sources(asker, bundle, texts):
-    """The token ids of sources, each with `<eos>` after it."""
-    found = await asker.encode(bundle.source_tokenizer, texts, "text")
-    return [(*ids, bundle.source_tokenizer.eos_id) for ids in found]
+def _given(texts, token_ids, param):
+    """Texts, or one in tokens in their place; and the name of what is given."""
+    if token_ids is None:
+        return texts, param
+    if texts != [""]:
+        raise RequestError(f"{param}: leave it out where there are token_ids", param)
+    return [token_ids], "token_ids"
 
 
 def _before(number, act):

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from functools import partial
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -94,7 +95,8 @@ async def completions(http: HttpRequest):
     request = CompletionRequest.model_validate_json(await http.body())
     bundle = asker.bundle(request.model, "text-generation")
     options = request.options()
-    prompts = await _prompts(asker, bundle, request.prompt, len(options))
+    given = asker.texts(request.prompts(), "prompt", len(options))
+    prompts = await asker.prompts(bundle, given, "prompt")
     top = request.logprobs or 0
     requests = [Request(p, options=o, top=top) for p in prompts for o in options]
     call = asker.write(request.model, requests, None, bool(request.stream))
@@ -111,30 +113,8 @@ async def completions(http: HttpRequest):
         return await event_stream(_chunks(call, requests, head, naming, told, with_usage))
     results = await call.results()
     written = sum(len(result.token_ids) for result in results)
-    choices = await aside(
-        written * (1 + top),
-        lambda: [
-            _choice(
-                index,
-                result.text,
-                result.finish_reason,
-                _logprobs(naming, result.token_ids, result.log_probs, result.top) if told else None,
-            )
-            for index, result in enumerate(results)
-        ],
-    )
+    choices = await aside(written * (1 + top), partial(_choices, results, naming, told))
     return JSONResponse({**head, "choices": choices, "usage": _usage(requests, written)})
-
-
-async def _prompts(asker, bundle, prompt, n):
-    """The token ids of prompts in any of the four forms, each with `<eos>` before it."""
-    given = [prompt] if isinstance(prompt, str) or (prompt and type(prompt[0]) is int) else prompt
-    given = asker.texts(given, "prompt", n)
-    if given and isinstance(given[0], str):
-        found = await asker.encode(bundle.tokenizer, given, "prompt")
-    else:
-        found = [asker.ids(bundle.tokenizer, ids, "prompt") for ids in given]
-    return [(bundle.tokenizer.eos_id, *ids) for ids in found]
 
 
 async def _chunks(call, requests, head, naming, told, with_usage):
@@ -150,6 +130,15 @@ def _written(index, piece, naming, told):
     tops = [piece.top] if piece.top else []
     logprobs = _logprobs(naming, [piece.token_id], [piece.log_prob], tops) if told else None
     return _choice(index, piece.text, piece.finish_reason, logprobs)
+
+
+def _choices(results, naming, told):
+    choices = []
+    for index, result in enumerate(results):
+        found = result.token_ids, result.log_probs, result.top
+        logprobs = _logprobs(naming, *found) if told else None
+        choices.append(_choice(index, result.text, result.finish_reason, logprobs))
+    return choices
 
 
 def _choice(index, text, reason, logprobs):
