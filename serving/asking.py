@@ -107,7 +107,7 @@ class Asker:
         if value > most:
             raise RequestError(f"{param}: at most {most}{unit} here, not {value}", param)
 
-    def check(self, bundle: Bundle, requests: Sequence[Request]) -> None:
+    def check(self, bundle: Bundle, requests: Sequence[Request], streams: bool) -> None:
         """Raises where a text is not possible with this model, within the limits."""
         for request in requests:
             options = request.options
@@ -116,7 +116,8 @@ class Asker:
             self.within("stop", len(options.stop), self.limits.max_stops, " strings")
             check_request(bundle, bundle.tokenizer, request)
         param = "attention" if requests[0].attention else "logprobs"
-        self.within(param, sum(map(_details, requests)), self.limits.max_details, " numbers")
+        details = sum(_details(request, streams) for request in requests)
+        self.within(param, details, self.limits.max_details, " numbers")
 
     def room(self, bundle: Bundle, longest_prompt: int) -> int | None:
         """Tokens that a text may have after prompts of up to so many."""
@@ -130,7 +131,7 @@ class Asker:
         self, model: str, requests: Sequence[Request], timeout: float | None, streams: bool
     ) -> Call:
         """A call that writes texts."""
-        self.check(self.engine.bundles[model], requests)
+        self.check(self.engine.bundles[model], requests, streams)
         return self.engine.submit(Call(model, self.seconds(timeout), requests, streams=streams))
 
     async def read(self, model: str, work: Work, timeout: float | None = None) -> Any:
@@ -153,11 +154,12 @@ class Asker:
         )
 
 
-def _details(request):
-    """How many numbers are told besides the tokens, of a text that is as long as it may be."""
+def _details(request, streams):
+    """How many numbers are told at once, of a text that is as long as it may be."""
     options = request.options
+    top = 0 if streams else options.n_best * request.top
     read = len(request.prompt_ids) + len(request.source_ids or ()) + options.max_tokens
-    return options.max_tokens * (options.n_best * request.top + read * request.attention)
+    return options.max_tokens * (top + read * request.attention)
 
 
 def usage(requests: Sequence[Request], written: int) -> Usage:

@@ -22,8 +22,9 @@ class Limits:
         max_prompt_tokens: tokens of one prompt, or of one source.
         max_tokens: tokens of one text that is written.
         max_stops: strings that end one text.
-        max_details: numbers of one answer besides its tokens: tokens that are told in the place of
-            others, and what each token looked at, in one head.
+        max_details: numbers that one answer tells besides its tokens, for texts as long as they
+            may be: tokens in the place of others, where it is no stream, and what each token looked
+            at, in one head.
         max_body_bytes: bytes of one request.
         prefill_tokens: tokens of prompts that are read between two tokens of the running texts.
         request_seconds: a request that takes longer has failed.
