@@ -5,7 +5,8 @@ python tests/benchmarks/batching.py --bundles DIRECTORY --model lstm
 
 Texts of 8 to 256 tokens, the same for both, which take turns; of each number the median of the
 rounds. Before the table come the rates at a full batch of the model's steps, of the decoder around
-them and of the engine around that; after it the time of a small /next_token, beside that of a route that does no more.
+them and of the engine around that; after it the time of a small /next_token, beside that of a route
+that does no more.
 """
 
 import argparse
