@@ -48,7 +48,6 @@ from zoo.decoding import Request, embed_in_parts, next_in_parts, score_in_parts
 _CLIENTS = (pydantic.ValidationError, bentoml.exceptions.BadInput)  # errors of clients
 _logger = logging.getLogger("bentoml.zoo")
 _WRITING: tuple[Task, ...] = ("text-generation", "translation")
-LIMITS = Limits.load()
 # BentoML logs a traceback of every request that does not fit.
 logging.getLogger("bentoml._internal.server.http_app").addFilter(
     lambda record: not (record.exc_info and isinstance(record.exc_info[1], _CLIENTS))
@@ -63,6 +62,25 @@ _image = (  # of a bento; its versions are those of constraints.txt, to which be
 )
 
 
+def _manifests(directory):
+    """Those of what may be bundles.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if found := sorted(Path(directory).glob("[!.]*/manifest.json")):
+        return found
+    raise ValueError(f"no bundle in {directory}: export one with export/run.py")
+
+
+try:
+    LIMITS = Limits.load()
+    if given := os.environ.get("ZOO_BUNDLES"):
+        _manifests(given)
+except ValueError as error:  # here once; a worker that cannot start is started again for ever
+    sys.exit(f"error: {error}")
+
+
 def open_bundles(directory: str | os.PathLike) -> dict[str, Bundle | Classifier]:
     """The bundles in a directory that can be served, by the names of their folders.
 
@@ -70,7 +88,7 @@ def open_bundles(directory: str | os.PathLike) -> dict[str, Bundle | Classifier]
         ValueError: there is none.
     """
     bundles: dict[str, Bundle | Classifier] = {}
-    for manifest in sorted(Path(directory).glob("[!.]*/manifest.json")):
+    for manifest in _manifests(directory):
         try:
             bundle = open_bundle(manifest.parent)
             if not bundle.tokenizer:
@@ -79,7 +97,7 @@ def open_bundles(directory: str | os.PathLike) -> dict[str, Bundle | Classifier]
         except Exception as error:  # whatever a damaged file makes its reader raise
             _logger.error("%s is not served: %s", manifest.parent.name, error)
     if not bundles:
-        raise ValueError(f"no bundle in {directory}: export one with export/run.py")
+        raise ValueError(f"none of the bundles in {directory} can be served")
     return bundles
 
 

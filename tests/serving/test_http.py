@@ -2,7 +2,10 @@
 
 import contextlib
 import json
+import os
 import runpy
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -203,6 +206,24 @@ def test_sigterm_drains_and_exits_0(bundles, tmp_path):
         assert "shutting down" in data
         assert done == "data: [DONE]"
     assert server.returned == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"ZOO_BUNDLES": "nothing"}, "no bundle in nothing: export one with export/run.py"),
+        ({"ZOO_MAX_ROWS": "x"}, "ZOO_MAX_ROWS must be a number, not 'x'"),
+    ],
+)
+def test_what_cannot_start_says_why_in_a_line(tmp_path, environment, message):
+    home = {"BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "true"}
+    command = [sys.executable, "-m", "bentoml", "serve", "serving.service:ZooService"]
+    environment = {**os.environ, **home, **environment}
+    ran = subprocess.run(
+        command, cwd=_tests.parent, env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 1
+    assert ran.stderr == f"error: {message}\n"
 
 
 # === At the gate ===
