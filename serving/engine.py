@@ -98,12 +98,7 @@ class Engine:
     # === In the thread ===
 
     def _run(self):
-        try:
-            for bundle in self.bundles.values():
-                _answer_once(bundle)
-            self.is_ready = True
-        except Exception:  # a model that cannot answer: the service never is ready
-            _logger.exception("a model does not answer")
+        self.is_ready = all([self._answers(name) for name in self.bundles])
         while self._take_in():
             for name, lane in self._lanes.items():
                 try:
@@ -114,6 +109,15 @@ class Engine:
                     lane.end({call: EngineFailed() for call in lane.calls}, gone=True)
                     self._lanes[name] = self._lane(name)
             self._give_out()
+
+    def _answers(self, name):
+        """Whether a model can; with one that cannot, the service never is ready."""
+        try:
+            _answer_once(self.bundles[name])
+        except Exception:
+            _logger.exception("model %s does not answer", name)
+            return False
+        return True
 
     def _lane(self, name):
         return Lane(self.bundles[name], self.limits, self.metrics, self._emit, self._admitted)

@@ -254,6 +254,25 @@ def test_what_fails_is_told_to_all_and_the_model_begins_anew(bundles, run, monke
     run(using, max_rows=3, max_beams=3)
 
 
+def test_a_model_that_does_not_answer_is_named(bundles, run, monkeypatch, caplog):
+    """The service never is ready, since not every model has answered."""
+    step = Bundle.step
+
+    def failing(self, *args, **kwargs):
+        if self is bundles["letters"]:
+            raise RuntimeError("damaged")
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(Bundle, "step", failing)
+
+    async def using(engine):
+        assert await engine.submit(call(bundles, [""], "translator")).results()
+        assert not engine.is_ready
+
+    run(using)
+    assert "model letters does not answer" in caplog.text
+
+
 def test_draining_lets_what_runs_end_and_refuses_what_is_new(bundles, run):
     async def using(engine):
         short = engine.submit(call(bundles, ["a"], max_tokens=20))
