@@ -98,7 +98,7 @@ class Engine:
     # === In the thread ===
 
     def _run(self):
-        self.is_ready = all([self._answers(name) for name in self.bundles])
+        self.is_ready = all(map(self._answers, self.bundles))
         while self._take_in():
             for name, lane in self._lanes.items():
                 try:

@@ -110,7 +110,8 @@ def describe(directory, tokenizer, **facts):
     """Writes tokenizer and manifest beside graphs."""
     tokenizer.save(directory / "tokenizer.json")
     files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in directory.iterdir()}
-    manifest = {"format_version": 1, "architecture": "Toy", "files": files, **facts}
+    data = {"name": "toy", "licence": "CC0-1.0"}
+    manifest = {"format_version": 1, "architecture": "Toy", "data": data, "files": files, **facts}
     (directory / "manifest.json").write_text(json.dumps(manifest))
     return directory
 

@@ -120,6 +120,7 @@ def test_models(client):
     assert client.get("/models/translator").json()["task"] == "translation"
     card = client.get("/models/opinions").json()
     assert card["task"] == "text-classification"
+    assert card["license"] == "CC0-1.0"
     assert card["manifest"]["labels"] == ["bad", "good", "neither"]
     assert client.get("/models/nothing").json()["error"]["type"] == "not_found_error"
     assert client.get("/models/..%2Fletters").status_code == 404
