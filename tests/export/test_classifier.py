@@ -1,7 +1,10 @@
 """A text classifier from Keras to probabilities of labels, and what cannot be one."""
 
 import json
+import runpy
+from pathlib import Path
 
+import httpx
 import keras
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from zoo.bundle import Bundle, BundleError, Classifier, open_bundle
 from zoo.tokenizers import train_characters
 
 pytestmark = pytest.mark.slow
+Server = runpy.run_path(str(Path(__file__).parents[1] / "server_process.py"))["Server"]
 TOKENIZER = train_characters(["abcdefgh "])
 LABELS = ["bad", "good", "neither"]
 TEXTS = ["a bad cab", "d", "a fed bee", "e", "cafe cafe cafe"]
@@ -62,19 +66,36 @@ def run(parts):
             return end.value
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_probabilities_are_those_of_the_model(directory, name):
-    """Of each text alone in Keras, and of all together, in parts or not, in the bundle."""
+def probabilities(name):
+    """Of each text alone, in Keras."""
     model, _ = MODELS[name]
-    bundle = Classifier(directory / name)
-    ids = [bundle.tokenizer.encode(text) for text in TEXTS]
+    ids = map(TOKENIZER.encode, TEXTS)
     time = model.input_shape[1] or 0
     padded = [np.pad(row, (0, max(0, time - len(row))))[None] for row in ids]
-    outputs = [model.predict_on_batch(row)[0] for row in padded]
-    if name != "probabilities":
-        outputs = [np.exp(logits) / np.exp(logits).sum() for logits in outputs]
+    outputs = np.concatenate([model.predict_on_batch(row) for row in padded])
+    if name == "probabilities":
+        return outputs
+    return np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_probabilities_are_those_of_the_model(directory, name):
+    """In parts or not."""
+    bundle, expected = Classifier(directory / name), probabilities(name)
+    ids = [bundle.tokenizer.encode(text) for text in TEXTS]
     for size in (1, 9, 1000):
-        np.testing.assert_allclose(run(bundle.classify_in_parts(ids, size)), outputs, atol=1e-6)
+        np.testing.assert_allclose(run(bundle.classify_in_parts(ids, size)), expected, atol=1e-6)
+
+
+def test_what_is_served_is_the_model(directory, tmp_path):
+    with Server(directory, tmp_path) as server:
+        for name in MODELS:
+            answer = httpx.post(f"{server.url}/classify", json={"model": name, "text": TEXTS})
+            results = [
+                {one["label"]: one["probability"] for one in r} for r in answer.json()["results"]
+            ]
+            got = [[result[label] for label in LABELS] for result in results]
+            np.testing.assert_allclose(got, probabilities(name), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", MODELS)
