@@ -245,7 +245,7 @@ class ZooService:
         for ids in texts:
             if not ids:
                 raise RequestError("text: one token at least, to be classified", "text")
-            asker.within("text", len(ids), bundle.max_length or len(ids), "tokens")
+            asker.within("text", len(ids), bundle.max_length or len(ids), " tokens")
 
         def work(model, size):
             return model.classify_in_parts(texts, size)
