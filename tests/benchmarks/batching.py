@@ -40,8 +40,8 @@ def main():
     parser.add_argument("--bundles", required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32, 128])
-    parser.add_argument("--batches", type=int, nargs="+", default=[32, 128], help="of both")
-    parser.add_argument("--seconds", type=float, default=15, help="of texts, about, each")
+    parser.add_argument("--batches", type=int, nargs="+", default=[32], help="of both")
+    parser.add_argument("--seconds", type=float, default=6, help="of texts, at least about, each")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     directory = Path(arguments.bundles).resolve()
@@ -70,7 +70,7 @@ def main():
                 Server(directory, Path(folder), adaptive, **adaptive_environment) as theirs,
             ):
                 for clients in arguments.clients:
-                    count = max(3 * clients, int(arguments.seconds * rate[rows] / 132 / 4))
+                    count = max(6 * clients, int(arguments.seconds * rate[rows] / 132 / 4))
                     lengths = random.Random(0).choices(range(LENGTHS[0], LENGTHS[1] + 1), k=count)
                     systems = {
                         "Sequence Zoo": (ours, whole_of_ours),
