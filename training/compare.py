@@ -15,8 +15,6 @@ from pathlib import Path
 from training import command_line, inputs, recipe, results, translation
 from training.recipe import Texts, UserError
 
-RESULTS = Path(__file__).parent / "results"
-
 Row = dict[str, str]
 
 
@@ -76,7 +74,7 @@ def main(arguments: Arguments) -> None:
 
 def read_rows(dataset: str, runs: Path) -> list[Row]:
     """The last row of each run on a data set, the best last."""
-    paths = [RESULTS / f"{dataset}.csv", *sorted(runs.glob("*/results.csv"))]
+    paths = [results.DIRECTORY / f"{dataset}.csv", *sorted(runs.glob("*/results.csv"))]
     last = {row["run"]: row for path in paths if path.is_file() for row in results.read(path)}
     rows = [row for row in last.values() if row["data"] == dataset]
     name = metric(rows)
