@@ -61,7 +61,7 @@ def render(directory: Path) -> str:
 
 def title(architecture: str) -> str:
     """What the file of a model calls it in its first line."""
-    return _documentation(architecture)[0].rstrip(".")
+    return _documentation(architecture)[0].split(":")[0].rstrip(".")
 
 
 def _documentation(architecture: str) -> tuple[str, str]:
@@ -81,12 +81,12 @@ def _shell(text: str) -> str:
 
 def _facts(directory, about, row, saved) -> str:
     settings = {k: v for k, v in saved["model"].items() if k != "architecture"}
-    megabytes = (directory / "model.weights.h5").stat().st_size / 1e6
+    size = (directory / "model.weights.h5").stat().st_size
     lines = {
         "architecture": f"`{recipe.ARCHITECTURES[row['architecture']].replace(':', '.')}`",
         "settings": ", ".join(f"`{name}` {value}" for name, value in settings.items()) or "none",
         "parameters": f"{int(row['parameters']):,}",
-        "weights": f"{about['weights']}, {megabytes:.1f} MB",
+        "weights": f"{about['weights']}, {size / 1000:,.0f} kB",
         "tokens": _tokens(row, saved),
     }
     return "\n".join(f"| {name} | {value} |" for name, value in lines.items())
@@ -148,10 +148,14 @@ def _three(found, prefix: str) -> str:
 
 
 def _training(row) -> str:
-    return (
+    how = (
         f"{float(row['seconds']) / 60:.0f} minutes on {row['hardware']} ({row['backend']}), "
-        f"{int(row['epochs']):,} epochs, {int(row['steps']):,} steps, seed {row['seed']}, "
-        f"{row['date']}:\n\n```sh\n{row['command']}\n```\n\n"
+        f"{int(row['epochs']):,} epochs, {int(row['steps']):,} steps, seed {row['seed']}"
+    )
+    if row["steps"] == "0":
+        how = "Counted in one pass"
+    return (
+        f"{how}, {row['date']}:\n\n```sh\n{row['command']}\n```\n\n"
         "All settings are in `recipe.toml`, the row of results in `results.csv`."
     )
 

@@ -195,7 +195,8 @@ def samples(model: Decodable, beginnings: list[str]) -> list[tuple[str, str]]:
 def described(row: dict[str, str], data: dict[str, Any]) -> str:
     """The model and its data in a line."""
     of = data.get("languages", row["tokenizer"].replace("_", "-"))
-    return f"{card.title(row['architecture'])}: {data['title']}, {of}"
+    size = f"{int(row['parameters']):,} parameters"
+    return f"{card.title(row['architecture'])}, {size}: {data['title']}, {of}"
 
 
 def headline(about: dict[str, Any], corpus: Corpus) -> str:

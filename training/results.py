@@ -55,7 +55,7 @@ def columns(translates: bool) -> tuple[str, ...]:
 def check(path: Path, columns: Sequence[str]) -> None:
     """Raises `UserError` for a file that has columns which no such row has."""
     if path.exists() and (others := set(_header(path)) - set(columns)):
-        said = ", ".join(sorted(others))
+        said = ", ".join(sorted(others))[:100]
         raise UserError(f"{path} has other columns than a row of results ({said}): name another")
 
 
@@ -74,7 +74,7 @@ def put(path: Path, row: dict[str, Any]) -> None:
     write(path, [{name: _rounded(each.get(name, "")) for name in names} for each in rows])
 
 
-_WHERE = re.compile(r" --(?:restart\b|(?:runs|results)[= ]\S+)")
+_WHERE = re.compile(r" --(?:restart(?!\S)|(?:runs|results)[= ]\S+)")
 """What of a command says only where things go, which makes no other model."""
 
 

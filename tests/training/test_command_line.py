@@ -227,11 +227,11 @@ def test_evaluation_of_a_translator(monkeypatch, capsys, translator, tmp_path):
     data = ["--data", str(tmp_path / "pairs.tsv"), "--kind", "pairs", "--part", "train"]
     data += ["--fractions", "1", "0", "0"]
     files = ["--plot", str(tmp_path / "bleu.png"), "--output", str(tmp_path / "out.txt")]
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", translator, *data, *files, "--lowercase"])
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", translator, *data, *files, "--beam-size", "2"])
     evaluate.main()
     said = capsys.readouterr().out
-    assert "BLEU" in said
-    assert "case:lc|eff:no|tok:13a" in said
+    for words in ("greedy  ", "beam of 2", "case:mixed|eff:no|tok:13a", "case:lc|eff:no|tok:13a"):
+        assert words in said
     assert "1 to   5 words,     3: BLEU" in said
     nats = float(next(line for line in said.splitlines() if line.startswith("nats")).split()[1])
     assert nats == pytest.approx(np.log(11), rel=0.3)  # hardly more than a guess
@@ -247,7 +247,7 @@ def finished(directory, translates=False, **values):
     row = dict.fromkeys(results.columns(translates), "1")
     row |= {"run": directory.name, "data": "mine", "split": "a", "command": "run <it>"}
     directory.mkdir(parents=True, exist_ok=True)
-    results.append(directory / "results.csv", row | values)
+    results.put(directory / "results.csv", row | values)
     results.write(directory / "history.csv", [{"step": i, "val_nats": 3 - i} for i in (1, 2)])
 
 
