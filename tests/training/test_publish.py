@@ -10,16 +10,30 @@ import zoo
 from training import inputs, publish, recipe, results, run, translation
 from training.recipe import Data, Texts, UserError
 from zoo import presets
+from zoo.decoding import Options
+
+pytestmark = pytest.mark.keras  # which is imported when a preset is loaded
 
 PAIRS = [("I love you.", "Je vous aime."), ("I see a cat.", "Je vois un chat.")]
 
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
-    """Presets and results go to a folder of the test."""
+    """Presets and results go to a folder of the test, and of every corpus there is but a little."""
+    read = inputs.read
+    monkeypatch.setattr(inputs, "read", lambda texts: _short(read(texts)))
     monkeypatch.setattr(presets, "DIRECTORY", tmp_path / "presets")
     monkeypatch.setattr(results, "DIRECTORY", tmp_path / "results")
+    monkeypatch.setattr(publish, "SAMPLED", Options(temperature=0.8, seed=0, max_tokens=4))
     monkeypatch.chdir(tmp_path)
+
+
+def _short(corpus):
+    for part in results.PARTS:
+        documents, size = getattr(corpus, part), 50 if part == "train" else 4
+        short = documents[:size] if corpus.kind == "pairs" else [documents[0][: 40 * size]]
+        documents[:] = short
+    return corpus
 
 
 def trained(tmp_path, *arguments):
@@ -30,7 +44,6 @@ def trained(tmp_path, *arguments):
 
 
 def test_a_run_is_published_and_described_again(tmp_path, elsewhere, monkeypatch, capsys):
-    monkeypatch.setattr(publish, "SAMPLED", publish.Options(temperature=0.8, seed=0, max_tokens=4))
     folder = trained(tmp_path, "--recipe", "lstm_python_reference")
     publish.main(publish.Arguments("tiny"))
     preset = presets.DIRECTORY / "tiny"
@@ -109,9 +122,7 @@ def test_a_translator_is_published(tmp_path, elsewhere, monkeypatch):
     def not_exported(directory):
         yield zoo.load(directory)
 
-    read = inputs.read
     monkeypatch.setattr(publish, "exported", not_exported)
-    monkeypatch.setattr(inputs, "read", lambda texts: _short(read(texts)))
     data = [
         "--recipe",
         "cho_grammar_en_fr",
@@ -130,12 +141,6 @@ def test_a_translator_is_published(tmp_path, elsewhere, monkeypatch):
     (noted,) = results.read(results.DIRECTORY / "grammar_en_fr.csv")
     assert float(noted["test_beam_5_bleu_lowercase"]) >= 0
     assert noted["signature"] == about["signatures"]["signature"]
-
-
-def _short(corpus):
-    for part in results.PARTS:
-        del getattr(corpus, part)[50 if part == "train" else 4 :]
-    return corpus
 
 
 # === What is in the zoo ===
