@@ -135,10 +135,11 @@ def _scores(name: str, about: dict[str, Any], row) -> str:
     command += " --beam-size 5 --length-penalty 0.6" if "bleu" in found else ""
     trained = [f"{float(row[f'{part}_nats']):.4f} nats"]
     trained += [f"BLEU {float(row[f'{part}_bleu']):.2f}"] if "bleu" in found else []
-    lines.append(
-        f"`{command}` gives them. Before they were stored in {about['weights']}: "
-        f"{', '.join(trained)}."
-    )
+    stored = {
+        "float16": f"Half precision on disk leaves the score: as trained, {', '.join(trained)}.",
+        "float32": "The weights are kept whole, since half precision changes the score.",
+    }[about["weights"]]
+    lines.append(f"`{command}` gives them. {stored}")
     return "\n\n".join(lines)
 
 

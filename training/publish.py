@@ -7,7 +7,6 @@ of results goes to `training/results/<data set>.csv`.
 
 import contextlib
 import json
-import math
 import os
 import shutil
 import subprocess
@@ -179,15 +178,16 @@ def exported(directory: Path) -> Iterator[Decodable]:
         yield Bundle(to)
 
 
-def samples(model: Decodable, beginnings: list[str]) -> list[tuple[str, str]]:
-    """What the model writes to each beginning, or makes of each source."""
+def samples(model: Any, beginnings: list[str]) -> list[tuple[str, str]]:
+    """What a task or a bundle writes to each beginning, or makes of each source."""
     if model.source_tokenizer:
-        results = command_line.translate(model, beginnings, translation.BEAM)
-        return [(source, result.text) for source, result in zip(beginnings, results)]
-    most = min(SAMPLED.max_tokens, (model.max_length or math.inf) - 16)
-    options = replace(SAMPLED, max_tokens=most)
+        translations = translation.outputs(model, beginnings, translation.BEAM)
+        return list(zip(beginnings, translations))
+    most = min(SAMPLED.max_tokens, model.max_length or SAMPLED.max_tokens)
+    prompt = max(len(model.tokenizer.encode(text)) + 1 for text in beginnings)
+    options = replace(SAMPLED, max_tokens=most - prompt)
     return [
-        (text, *command_line.complete(model, [text], replace(options, seed=seed)))
+        (text, command_line.complete(model, [text], replace(options, seed=seed))[0])
         for seed, text in enumerate(beginnings)
     ]
 
