@@ -8,8 +8,9 @@ import onnxruntime
 
 from export import manifest
 from export.verify import ExportError, stand_in_tokenizer, verify
-from zoo.bundle import Bundle
+from zoo.bundle import Bundle, Classifier
 from zoo.decoding import Request, generate
+from zoo.tokenizers import EOS_ID
 
 
 def check(directory: Path) -> str:
@@ -25,7 +26,12 @@ def check(directory: Path) -> str:
     _check_files(directory, described["files"])
     for name, values in described["graphs"].items():
         _check_graph(directory / name, values)
-    (_run_contract if "state" in described else _run_forward)(directory, described)
+    if "state" in described:
+        _run_contract(directory, described)
+    elif "labels" in described:
+        _run_classifier(directory, described)
+    else:
+        _run_forward(directory, described)
     return f"{described['architecture']}, {len(described['files'])} files as they were exported"
 
 
@@ -57,6 +63,12 @@ def _run_contract(directory, described):
         generate(bundle, tokenizer, [Request.of(tokenizer, "", source)])
     else:
         verify(bundle, bundle, tokenizer, bundle.source_tokenizer)
+
+
+def _run_classifier(directory, described):
+    probabilities = Classifier(directory).classify([[EOS_ID], [described["vocabulary_size"] - 1]])
+    if probabilities.shape != (2, len(described["labels"])) or not np.isfinite(probabilities).all():
+        raise ExportError(f"{directory} does not tell a probability of each label")
 
 
 def _run_forward(directory, described):

@@ -44,8 +44,8 @@ def export_all(
 
     Args:
         models: by the directory to write, which is new or empty: what `zoo.load` takes, a task of
-            `zoo.tasks`, a KerasHub `CausalLM`, or any other `keras.Model`, whose forward pass alone
-            is exported.
+            `zoo.tasks`, a KerasHub `CausalLM`, an `export.foreign.TextClassifier`, or any other
+            `keras.Model`, whose forward pass alone is exported.
         quantize: what the weights of the graphs for ONNX Runtime become; of presets and runs alone,
             whose test data says what that costs.
         max_loss: how much worse the perplexity or BLEU may be then, as a part of what it was.

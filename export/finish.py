@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 
 from export import manifest, measure, weights
+from export.foreign import TextClassifier
 from export.quantize import quantize as quantized
 from export.saved_model import Forward, SavedModel
 from export.verify import (
@@ -21,9 +22,10 @@ from export.verify import (
 )
 from zoo.bundle import Bundle
 from zoo.tasks import Generator
+from zoo.tokenizers import EOS_ID
 
 
-def check_tokenizer(model: keras.Model) -> None:
+def check_tokenizer(model: keras.Model | TextClassifier) -> None:
     """Raises `ExportError` where a model of the zoo has none, or one of another model."""
     if not isinstance(model, Generator) or not model.ragged:
         return
@@ -39,7 +41,7 @@ def check_tokenizer(model: keras.Model) -> None:
 
 def finish(
     directory: Path,
-    model: keras.Model,
+    model: keras.Model | TextClassifier,
     preset: Any = None,
     quantize: str | None = None,
     max_loss: float = 0.0,
@@ -55,18 +57,13 @@ def finish(
     Raises:
         ExportError: the graphs are not the same function as the model, or lose too much.
     """
-    can_decode = isinstance(model, Generator)
-    if can_decode:
-        _save_tokenizers(model, directory)
-    manifest.write(directory, model, preset)
-    verified = (_compare_decodable if can_decode else _compare_forward)(directory, model)
-    sections = {
-        "verification": {
-            "backend": keras.config.backend(),
-            "tolerance": TOLERANCE,
-            "batches": BATCHES,
-            **verified,
-        }
+    sections = _write_beside(directory, model)
+    manifest.write(directory, model, preset, **sections)
+    sections["verification"] = {
+        "backend": keras.config.backend(),
+        "tolerance": TOLERANCE,
+        "batches": BATCHES,
+        **_compare(directory, model),
     }
     if quantize:
         before = measure.score(directory, preset)
@@ -77,12 +74,31 @@ def finish(
     return manifest.write(directory, model, preset, **sections)
 
 
-def _save_tokenizers(model, directory):
-    if model.preprocessor is None:
-        return
-    model.tokenizer.save(directory / "tokenizer.json")
-    if model.source_tokenizer and model.source_tokenizer is not model.tokenizer:
-        model.source_tokenizer.save(directory / "source_tokenizer.json")
+def _write_beside(directory, model):
+    """Writes what a bundle holds beside graphs; returns what its manifest says of the model."""
+    if isinstance(model, TextClassifier):
+        (directory / "forward.onnx").rename(directory / "classify.onnx")
+        model.tokenizer.save(directory / "tokenizer.json")
+        return dict(model.facts)
+    if isinstance(model, Generator) and model.preprocessor is not None:
+        model.tokenizer.save(directory / "tokenizer.json")
+        if model.source_tokenizer and model.source_tokenizer is not model.tokenizer:
+            model.source_tokenizer.save(directory / "source_tokenizer.json")
+    return {}
+
+
+def _compare(directory, model):
+    """The largest differences of what was exported, by the format."""
+    if isinstance(model, Generator):
+        return _compare_decodable(directory, model)
+    if not isinstance(model, TextClassifier):
+        return _compare_forward(directory, "forward.onnx", model, BATCHES, (0, 2))
+    longest = model.facts["max_length"]
+    batches = [(rows, min(time, longest or time)) for rows, time in BATCHES]
+    ids = EOS_ID, model.tokenizer.vocabulary_size
+    return _compare_forward(
+        directory, "classify.onnx", model.model, [*batches, (1, longest or 1)], ids
+    )
 
 
 def _compare_decodable(directory, model):
@@ -98,8 +114,8 @@ def _compare_decodable(directory, model):
     return {"texts": list(TEXTS), **differences}
 
 
-def _compare_forward(directory, model):
-    session = onnxruntime.InferenceSession(directory / "forward.onnx")
+def _compare_forward(directory, graph, model, batches, ids):
+    session = onnxruntime.InferenceSession(directory / graph)
     saved_model = Forward(directory / "saved_model")
     names = list(saved_model.outputs)
     exported = {
@@ -108,21 +124,22 @@ def _compare_forward(directory, model):
     }
     random = np.random.default_rng(0)
     differences: dict[str, dict[str, float]] = {name: {} for name in exported}
-    for sizes in BATCHES:
-        inputs = {name: _some(random, spec, sizes) for name, spec in saved_model.inputs.items()}
+    for sizes in batches:
+        inputs = {n: _some(random, spec, sizes, ids) for n, spec in saved_model.inputs.items()}
         expected = _outputs(model, inputs)
         for name, function in exported.items():
-            compare(differences[name], f"{name}, forward", function(inputs), expected)
+            compare(differences[name], f"{name}, {graph}", function(inputs), expected)
     return differences
 
 
-def _some(random, spec, sizes):
-    """An array for an input, whose first axes of any size have these sizes."""
+def _some(random, spec, sizes, ids):
+    """An array for an input, whose first axes of any size have these sizes; its integers are ids
+    from the first of two on, and below the second."""
     sizes = iter(sizes)
     shape = [next(sizes, 1) if size is None else size for size in spec.shape]
     if spec.dtype.is_floating:
         return random.normal(size=shape).astype(spec.dtype.name)
-    return random.integers(2, size=shape).astype(spec.dtype.name)  # in any vocabulary
+    return random.integers(*ids, size=shape).astype(spec.dtype.name)
 
 
 def _outputs(model, inputs):

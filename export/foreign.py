@@ -1,14 +1,17 @@
 """Models from elsewhere: a KerasHub `CausalLM` under the contract of the zoo, any other as it is.
 
-The adapter makes a task of the zoo of it, so that everything behind it knows one kind of model.
+The adapter makes a task of the zoo of it, so that everything behind it knows one kind of model. A
+text classifier is any model together with a tokenizer and labels.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import keras_hub
+import numpy as np
 from keras import ops
 
 import zoo
@@ -16,15 +19,16 @@ from zoo import presets, tasks
 from zoo.backbone import Network, lengths
 from zoo.contract import Decodable, Leaf, StateSpec
 from zoo.layers.cache import CURSOR, POSITIONS
+from zoo.tokenizers import EOS_ID, Tokenizer
 
 
-def adapt(model: keras.Model) -> keras.Model:
+def adapt(model: "keras.Model | TextClassifier") -> "keras.Model | TextClassifier":
     """The model as a task of the zoo where it can be one, else the model itself."""
     is_other = isinstance(model, keras_hub.models.CausalLM) and not isinstance(model, Decodable)
     return KerasHubTask(model) if is_other else model
 
 
-def save(model: keras.Model, path: Path) -> Path:
+def save(model: "keras.Model | TextClassifier", path: Path) -> Path:
     """Saves what `adapt` was given, for `load`; returns where it is."""
     if isinstance(model, Decodable):
         presets.save(model, path)
@@ -32,7 +36,7 @@ def save(model: keras.Model, path: Path) -> Path:
         model.save_to_preset(str(path))
     else:
         path = path.with_suffix(".keras")
-        model.save(path)
+        (model.model if isinstance(model, TextClassifier) else model).save(path)
     return path
 
 
@@ -49,6 +53,71 @@ def load(where: Any) -> keras.Model:
     if task.is_file() and json.loads(task.read_bytes())["registered_name"].startswith("keras_hub>"):
         return adapt(keras_hub.models.CausalLM.from_preset(str(path), dtype="float32"))
     return zoo.load(where, dtype="float32")
+
+
+class TextClassifier:
+    """A text classifier as a bundle holds it: a model of token ids, a tokenizer and labels.
+
+    Args:
+        model: token ids `(batch, time)` -> logits or probabilities `(batch, classes)`. The graph of
+            a bundle gives logits, which the logarithms of probabilities are.
+        tokenizer: of the texts, which are read without `<eos>`.
+        labels: of the classes, in order.
+        max_length: most tokens of a text, where there is a bound.
+
+    Attributes:
+        model: `token_ids` -> `{"logits"}`.
+        facts: what a manifest says of it.
+
+    Raises:
+        ValueError: the model takes or gives something else, or does not belong to the tokenizer
+            or the labels.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        tokenizer: Tokenizer,
+        labels: Sequence[str],
+        max_length: int | None = None,
+    ):
+        shape = getattr(model, "input_shape", (None, None))
+        if not isinstance(shape, tuple) or len(shape) != 2:
+            raise ValueError("a text classifier takes one array of token ids, (batch, time)")
+        time = shape[1] if shape[0] is None else None  # else that of some batch it was called with
+        self.tokenizer = tokenizer
+        self.facts = {
+            "architecture": type(model).__name__,
+            "vocabulary_size": tokenizer.vocabulary_size,
+            "max_length": time or max_length,
+            "labels": list(labels),
+        }
+        token_ids = keras.Input((time,), dtype="int32", name="token_ids")
+        logits = outputs = model(token_ids)
+        if self._gives_probabilities(model, time or 1):
+            logits = ops.log(ops.maximum(outputs, np.finfo("float32").tiny))
+        self.model = keras.Model(token_ids, {"logits": logits})
+        self.count_params = self.model.count_params
+
+    def _gives_probabilities(self, model, time):
+        """Whether texts of one token, the last of the vocabulary among them, get probabilities."""
+        token_ids = np.zeros((8, time), "int32")
+        token_ids[:, 0] = np.linspace(EOS_ID, self.tokenizer.vocabulary_size - 1, len(token_ids))
+        try:
+            outputs = model.predict_on_batch(token_ids)
+        except Exception as error:  # whatever a layer may raise
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"the model does not read every token alone: {reason}") from None
+        labels = self.facts["labels"]
+        if np.shape(outputs) != (len(token_ids), len(labels)):
+            raise ValueError(f"the model gives {np.shape(outputs)[1:]} for {len(labels)} labels")
+        if not np.isfinite(outputs).all():
+            raise ValueError("the model has no finite logits for every token of the tokenizer")
+        if outputs.min() < 0 or outputs.max() > 1:
+            return False
+        if not np.allclose(outputs.sum(axis=1), 1, atol=1e-3):
+            raise ValueError("probabilities have to add up to 1: a text has one label")
+        return True
 
 
 class KerasHubTask(tasks.Generator, keras.Model):

@@ -1,8 +1,8 @@
 """From messages to calls of the engine and back, for whichever endpoint."""
 
 import math
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
@@ -12,12 +12,18 @@ from serving.call import Call, Work
 from serving.engine import Engine
 from serving.errors import RequestError, described, error_body
 from serving.messages import ModelCard, Token, Usage
-from zoo.bundle import Bundle
+from zoo.bundle import Bundle, Task
 from zoo.decoding import InvalidOption, Request, Top, check_request
 
+T = TypeVar("T")
 _json = TypeAdapter(Any).dump_json
-_LONG = 10_000
-"""Characters of a text that is not encoded in the event loop."""
+_ENDPOINTS: dict[Task, str] = {
+    "text-generation": "/generate",
+    "translation": "/translate",
+    "text-classification": "/classify",
+}
+_MUCH = 10_000
+"""Characters to be encoded, or numbers to be told, for which the event loop does not wait."""
 
 
 class Naming:
@@ -37,6 +43,11 @@ class Naming:
         ]
 
 
+async def aside(size: int, work: Callable[[], T]) -> T:
+    """What some work returns, which is done in a thread where there is much of it."""
+    return await run_in_threadpool(work) if size > _MUCH else work()
+
+
 class Asker:
     """Checks what is asked against models and limits, and asks the engine.
 
@@ -46,19 +57,19 @@ class Asker:
     def __init__(self, engine: Engine):
         self.engine, self.limits = engine, engine.limits
 
-    def bundle(self, name: str, translates: bool | None = None) -> Any:
-        """The model of this name, a `Bundle`, if it is of the kind that is asked for."""
+    def bundle(self, name: str, *tasks: Task) -> Any:
+        """The model of this name, a `Bundle` or a `Classifier`, if it does one of these tasks."""
         bundles = self.engine.bundles
         if name not in bundles:
             raise RequestError(
                 f"model {name!r} is not served; these are: {', '.join(bundles)}", "model", 404
             )
-        if translates in (None, bundles[name].source_tokenizer is not None):
-            return bundles[name]
-        use = "a translation model: /translate" if not translates else "a language model: /generate"
-        raise RequestError(f"model {name!r} is {use} is for it", "model")
+        task = bundles[name].task
+        if task not in (tasks or (task,)):
+            raise RequestError(f"model {name!r} is for {task}: ask {_ENDPOINTS[task]}", "model")
+        return bundles[name]
 
-    def texts(self, one_or_more: str | list[str], param: str, n: int = 1) -> list[str]:
+    def texts(self, one_or_more: str | list, param: str, n: int = 1) -> list:
         """The texts, not too many of them."""
         texts = [one_or_more] if isinstance(one_or_more, str) else one_or_more
         most = self.limits.max_texts
@@ -68,34 +79,45 @@ class Asker:
 
     async def encode(self, tokenizer, texts: Sequence[str], param: str) -> list[tuple[int, ...]]:
         """The token ids of each text, not too many of them."""
-        if sum(map(len, texts)) > _LONG:
-            found = await run_in_threadpool(tokenizer.encode_batch, texts)
-        else:
-            found = [tokenizer.encode(text) for text in texts]
+        size = sum(map(len, texts))
+        found = await aside(size, lambda: [tokenizer.encode(text) for text in texts])
         for ids in found:
-            self.within(param, len(ids), self.limits.max_prompt_tokens, "tokens")
+            self.within(param, len(ids), self.limits.max_prompt_tokens, " tokens")
         return [tuple(ids) for ids in found]
 
-    def ids(self, tokenizer, ids: Sequence[int], param: str) -> tuple[int, ...]:
-        """Token ids of the vocabulary, not too many of them."""
+    async def prompts(self, bundle, given: Sequence, param: str) -> list[tuple[int, ...]]:
+        """The token ids of texts, or of lists of token ids, each with `<eos>` before it."""
+        tokenizer = bundle.tokenizer
+        if isinstance(given[0], str):
+            given = await self.encode(tokenizer, given, param)
         size = tokenizer.vocabulary_size
-        if max(ids) >= size:
-            raise RequestError(f"{param}: token ids below {size}, not {max(ids)}", param)
-        self.within(param, len(ids), self.limits.max_prompt_tokens, "tokens")
-        return tuple(ids)
+        for ids in given:
+            if ids and max(ids) >= size:
+                raise RequestError(f"{param}: token ids below {size}, not {max(ids)}", param)
+            self.within(param, len(ids), self.limits.max_prompt_tokens, " tokens")
+        return [(tokenizer.eos_id, *ids) for ids in given]
+
+    async def sources(self, bundle, texts: Sequence[str], param: str) -> list[tuple[int, ...]]:
+        """The token ids of source sentences, each with `<eos>` after it."""
+        tokenizer = bundle.source_tokenizer
+        return [(*ids, tokenizer.eos_id) for ids in await self.encode(tokenizer, texts, param)]
 
     def within(self, param: str, value: int, most: int, unit: str = "") -> None:
         """Raises where there are more."""
         if value > most:
-            raise RequestError(f"{param}: at most {most} {unit} here, not {value}", param)
+            raise RequestError(f"{param}: at most {most}{unit} here, not {value}", param)
 
-    def check(self, bundle: Bundle, requests: Sequence[Request]) -> None:
+    def check(self, bundle: Bundle, requests: Sequence[Request], streams: bool) -> None:
         """Raises where a text is not possible with this model, within the limits."""
         for request in requests:
-            self.within("max_tokens", request.options.max_tokens, self.limits.max_tokens)
-            self.within("beam_size", request.options.beam_size, self.limits.max_beams)
-            self.within("logprobs", request.top, self.limits.max_alternatives)
+            options = request.options
+            self.within("max_tokens", options.max_tokens, self.limits.max_tokens)
+            self.within("beam_size", options.beam_size, self.limits.max_beams)
+            self.within("stop", len(options.stop), self.limits.max_stops, " strings")
             check_request(bundle, bundle.tokenizer, request)
+        param = "attention" if requests[0].attention else "logprobs"
+        details = sum(_details(request, streams) for request in requests)
+        self.within(param, details, self.limits.max_details, " numbers")
 
     def room(self, bundle: Bundle, longest_prompt: int) -> int | None:
         """Tokens that a text may have after prompts of up to so many."""
@@ -109,7 +131,7 @@ class Asker:
         self, model: str, requests: Sequence[Request], timeout: float | None, streams: bool
     ) -> Call:
         """A call that writes texts."""
-        self.check(self.engine.bundles[model], requests)
+        self.check(self.engine.bundles[model], requests, streams)
         return self.engine.submit(Call(model, self.seconds(timeout), requests, streams=streams))
 
     async def read(self, model: str, work: Work, timeout: float | None = None) -> Any:
@@ -123,13 +145,21 @@ class Asker:
         return ModelCard(
             name=name,
             architecture=manifest.get("architecture"),
-            translates=bundle.source_tokenizer is not None,
+            task=bundle.task,
             vocabulary_size=bundle.tokenizer.vocabulary_size,
             max_length=bundle.max_length,
-            license=manifest.get("license"),
+            license=(manifest.get("data") or {}).get("licence"),
             scores=manifest.get("scores"),
             manifest=manifest,
         )
+
+
+def _details(request, streams):
+    """How many numbers are told at once, of a text that is as long as it may be."""
+    options = request.options
+    top = 0 if streams else options.n_best * request.top
+    read = len(request.prompt_ids) + len(request.source_ids or ()) + options.max_tokens
+    return options.max_tokens * (top + read * request.attention)
 
 
 def usage(requests: Sequence[Request], written: int) -> Usage:

@@ -9,6 +9,9 @@ from typing import Any
 from zoo.bundle import Bundle
 from zoo.decoding import Parts, Piece, Request, Result
 
+_MOST = 64
+"""Events that are handed on at once: the event loop is not to be held up by one client's."""
+
 Work = Callable[[Bundle, int], Parts[Any]]
 """Gives what is read of a model in parts of so many tokens."""
 
@@ -40,7 +43,7 @@ class Call:
         self.deadline = self.begun + seconds
         self.left = len(requests)  # that have not ended
         self.is_cancelled = False
-        self._events: list[Any] = []
+        self._events: deque[Any] = deque()
         self._arrived = asyncio.Event()
 
     @property
@@ -71,7 +74,7 @@ class Call:
     async def pieces(self) -> AsyncIterator[list[tuple[int, Piece]]]:
         """The tokens that have come, each with the number of its text; raises as `result`.
 
-        Who is slow to ask gets several at once.
+        Who is slow to ask gets several at once, though no more than others can wait for.
         """
         async for pieces in self._arrivals():
             yield pieces
@@ -81,8 +84,9 @@ class Call:
         try:
             while last is not None:
                 await self._arrived.wait()
-                self._arrived.clear()
-                events, self._events = self._events, []
+                events = [self._events.popleft() for _ in range(min(_MOST, len(self._events)))]
+                if not self._events:
+                    self._arrived.clear()
                 last = events[-1]
                 if isinstance(last, Exception) or last is None:
                     events.pop()
@@ -90,6 +94,8 @@ class Call:
                     yield events
                 if isinstance(last, Exception):
                     raise last
+                if self._events:
+                    await asyncio.sleep(0)  # the turn of others
         finally:
             self.cancel()
 

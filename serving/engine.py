@@ -20,7 +20,7 @@ from serving.call import Call
 from serving.errors import DeadlineExceeded, EngineFailed, QueueFull, RequestError, Stopping
 from serving.limits import Limits
 from serving.metrics import Metrics
-from zoo.bundle import Bundle
+from zoo.bundle import Bundle, Classifier
 from zoo.decoding import (
     Decoder,
     InvalidOption,
@@ -38,7 +38,7 @@ class Engine:
     """The thread that runs the models.
 
     Args:
-        bundles: the models by name.
+        bundles: the models by name, each a `Bundle` or a `Classifier`.
         limits: what is taken on.
         metrics: what is counted.
 
@@ -46,7 +46,7 @@ class Engine:
         is_ready: every model has answered once.
     """
 
-    def __init__(self, bundles: Mapping[str, Bundle], limits: Limits, metrics: Metrics):
+    def __init__(self, bundles: Mapping[str, Any], limits: Limits, metrics: Metrics):
         self.bundles, self.limits, self.metrics = bundles, limits, metrics
         self.is_ready = False
         self._changed = threading.Condition()
@@ -98,12 +98,7 @@ class Engine:
     # === In the thread ===
 
     def _run(self):
-        try:
-            for bundle in self.bundles.values():
-                generate(bundle, bundle.tokenizer, [_first_request(bundle)])
-            self.is_ready = True
-        except Exception:  # a model that cannot answer: the service never is ready
-            _logger.exception("a model does not answer")
+        self.is_ready = all(map(self._answers, self.bundles))
         while self._take_in():
             for name, lane in self._lanes.items():
                 try:
@@ -114,6 +109,15 @@ class Engine:
                     lane.end({call: EngineFailed() for call in lane.calls}, gone=True)
                     self._lanes[name] = self._lane(name)
             self._give_out()
+
+    def _answers(self, name):
+        """Whether a model can; with one that cannot, the service never is ready."""
+        try:
+            _answer_once(self.bundles[name])
+        except Exception:
+            _logger.exception("model %s does not answer", name)
+            return False
+        return True
 
     def _lane(self, name):
         return Lane(self.bundles[name], self.limits, self.metrics, self._emit, self._admitted)
@@ -338,6 +342,10 @@ def _length(request):
     return len(request.prompt_ids) + len(request.source_ids or ())
 
 
-def _first_request(bundle):
-    source = None if bundle.source_tokenizer is None else ""
-    return Request.of(bundle.tokenizer, "", source, Options(max_tokens=1), bundle.source_tokenizer)
+def _answer_once(bundle):
+    if isinstance(bundle, Classifier):
+        bundle.classify([[bundle.tokenizer.eos_id]])
+        return
+    tokenizer, source = bundle.tokenizer, None if bundle.source_tokenizer is None else ""
+    request = Request.of(tokenizer, "", source, Options(max_tokens=1), bundle.source_tokenizer)
+    generate(bundle, tokenizer, [request])

@@ -9,6 +9,9 @@ from starlette.responses import JSONResponse
 from zoo.decoding import InvalidOption
 
 _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+_LATER = {"Retry-After": "1"}
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: _LATER, 503: _LATER}
+_LONGEST = 500  # characters of a message
 
 
 class RequestError(Exception):
@@ -38,10 +41,7 @@ class QueueFull(RequestError):
 class Stopping(RequestError):
     """The server goes down."""
 
-    status, message = (
-        503,
-        "the server is shutting down: try again",
-    )
+    status, message = 503, "the server is shutting down: try again"
 
 
 class DeadlineExceeded(RequestError):
@@ -58,14 +58,15 @@ class EngineFailed(RequestError):
 
 def error_body(status: int, message: str, param: str | None = None) -> dict:
     """An error in its shape."""
+    if len(message) > _LONGEST:  # what a client has sent is told in part
+        message = f"{message[:_LONGEST]}..."
     kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
     return {"error": {"type": kind, "message": message, "param": param}}
 
 
 def error_response(status: int, message: str, param: str | None = None) -> JSONResponse:
     """The answer to a request that has failed."""
-    headers = {"Retry-After": "1"} if status in (429, 503) else None
-    return JSONResponse(error_body(status, message, param), status, headers)
+    return JSONResponse(error_body(status, message, param), status, _HEADERS.get(status))
 
 
 def described(error: Exception) -> tuple[int, str, str | None]:

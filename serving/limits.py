@@ -21,7 +21,10 @@ class Limits:
         max_beams: beams of one text.
         max_prompt_tokens: tokens of one prompt, or of one source.
         max_tokens: tokens of one text that is written.
-        max_alternatives: tokens that are told in the place of each.
+        max_stops: strings that end one text.
+        max_details: numbers that one answer tells besides its tokens, for texts as long as they
+            may be: tokens in the place of others, where it is no stream, and what each token looked
+            at, in one head.
         max_body_bytes: bytes of one request.
         prefill_tokens: tokens of prompts that are read between two tokens of the running texts.
         request_seconds: a request that takes longer has failed.
@@ -37,7 +40,8 @@ class Limits:
     max_beams: int = 16
     max_prompt_tokens: int = 2048
     max_tokens: int = 4096
-    max_alternatives: int = 100
+    max_stops: int = 32
+    max_details: int = 200_000
     max_body_bytes: int = 1 << 20
     prefill_tokens: int = 256
     request_seconds: float = 60.0

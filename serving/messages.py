@@ -6,14 +6,17 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from zoo.bundle import Task
 from zoo.decoding import FinishReason, InvalidOption, Options, Result
 
 Ids = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
 
 
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
+
+class _Request(_Strict):
     model: str = Field(description="name of a bundle")
     timeout: float | None = Field(
         None, gt=0, description="seconds after which the request has failed; the server has a limit"
@@ -112,6 +115,15 @@ class EmbedRequest(_Request):
     text: str | list[str] = Field(description="each text, or source of a translation model")
 
 
+class ClassifyRequest(_Request):
+    """Asks for the labels of texts."""
+
+    example: ClassVar = {"text": ["a good film", "a bad one"], "k": 1}
+
+    text: str | list[str] = Field(description="each text, of one token at least")
+    k: int | None = Field(None, ge=1, description="how many labels of each; all of them")
+
+
 class TokenizeRequest(_Request):
     """Asks for the tokens of a text."""
 
@@ -121,10 +133,15 @@ class TokenizeRequest(_Request):
     side: Literal["text", "source"] = Field("text", description="which tokenizer")
 
 
-class CompletionRequest(BaseModel):
+class StreamOptions(_Strict):
+    """As OpenAI's clients know them."""
+
+    include_usage: bool = False
+
+
+class CompletionRequest(_Strict):
     """As OpenAI's clients ask for completions."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     example: ClassVar = {"prompt": "ma", "max_tokens": 16}
 
     model: str
@@ -135,7 +152,7 @@ class CompletionRequest(BaseModel):
     n: int | None = Field(None, ge=1)
     best_of: int | None = Field(None, ge=1)
     stream: bool | None = None
-    stream_options: dict[str, bool] | None = None
+    stream_options: StreamOptions | None = None
     logprobs: int | None = Field(None, ge=0)
     echo: Literal[False] | None = None
     stop: str | list[str] | None = None
@@ -145,6 +162,12 @@ class CompletionRequest(BaseModel):
     logit_bias: dict[str, float] | None = None
     suffix: None = None
     user: str | None = None
+
+    def prompts(self) -> list:
+        """Each prompt, a text or token ids."""
+        prompt: Any = self.prompt
+        is_one = isinstance(prompt, str) or (prompt and isinstance(prompt[0], int))
+        return [prompt] if is_one else prompt
 
     def options(self) -> list[Options]:
         """The decoder's options of each of the n texts; raises `InvalidOption`."""
@@ -262,6 +285,20 @@ class EmbedResponse(BaseModel):
     embeddings: list[list[float]]
 
 
+class Label(BaseModel):
+    """A label and its probability."""
+
+    label: str
+    probability: float
+
+
+class ClassifyResponse(BaseModel):
+    """The labels of each text, the most probable first."""
+
+    model: str
+    results: list[list[Label]]
+
+
 class TokenizeResponse(BaseModel):
     """The tokens, and what they spell together."""
 
@@ -276,7 +313,7 @@ class ModelCard(BaseModel):
 
     name: str
     architecture: str | None
-    translates: bool
+    task: Task
     vocabulary_size: int
     max_length: int | None
     license: str | None = None

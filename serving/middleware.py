@@ -7,10 +7,12 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
 
 from serving.errors import error_response, shaped
+from serving.limits import Limits
 
 _logger = logging.getLogger("bentoml.zoo")
 
@@ -29,13 +31,13 @@ class Gate:
     Args:
         app: what is served.
         keys: one of which a client has to send as `Authorization: Bearer`; none: all may come.
-        max_body_bytes: of a body.
+        limits: of a body, and of the time that it takes.
     """
 
-    def __init__(self, app, keys: tuple[str, ...] = (), max_body_bytes: int = 1 << 20):
+    def __init__(self, app, keys: Sequence[str], limits: Limits):
         self.app = app
-        self._keys = tuple(key.encode() for key in keys)
-        self._max_body_bytes = max_body_bytes
+        self._keys = [key.encode() for key in keys]
+        self._limits = limits
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -72,21 +74,25 @@ class Gate:
         if scope["method"] == "POST" and kind.split(";")[0].strip().lower() != "application/json":
             return error_response(415, f"send application/json, not {kind}")
         body, more = bytearray(), True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                break
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > self._max_body_bytes:
-                return error_response(413, f"a body has at most {self._max_body_bytes} bytes")
+        try:
+            async with asyncio.timeout(self._limits.request_seconds):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        break
+                    body += message.get("body", b"")
+                    more = message.get("more_body", False)
+                    if len(body) > (most := self._limits.max_body_bytes):
+                        return error_response(413, f"a body has at most {most} bytes")
+        except TimeoutError:
+            return error_response(408, "the body has taken longer than it may")
         return bytes(body)
 
     def _is_known(self, path, authorization):
         if not self._keys or path in _OPEN:
             return True
         scheme, _, key = authorization.partition(" ")
-        sent = key.strip().encode()
+        sent = key.strip().encode("latin-1")  # as it was
         # Each is compared, and to its end: how long it takes tells nothing of the keys.
         fits = [hmac.compare_digest(sent, known) for known in self._keys]
         return scheme.lower() == "bearer" and any(fits)

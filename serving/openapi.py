@@ -6,11 +6,13 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from serving import messages
+from zoo.bundle import Task
 
 _ANSWERED = {
     400: "the request is not possible",
     401: "no API key, or none that is known",
     404: "no such model",
+    408: "the body has taken too long",
     413: "the body is too long",
     415: "the body is not JSON",
     429: "too many requests wait",
@@ -24,6 +26,7 @@ _POSTS: tuple[tuple[str, str, str, str | None], ...] = (
     ("/translate", "Translations of sentences.", "TranslateRequest", "TranslateResponse"),
     ("/score", "How probable texts are.", "ScoreRequest", "ScoreResponse"),
     ("/embed", "What a model holds of texts.", "EmbedRequest", "EmbedResponse"),
+    ("/classify", "The labels of texts.", "ClassifyRequest", "ClassifyResponse"),
     ("/tokenize", "The tokens of a text.", "TokenizeRequest", "TokenizeResponse"),
     ("/v1/completions", "As OpenAI's clients call it.", "CompletionRequest", None),
 )
@@ -36,6 +39,10 @@ _GETS: tuple[tuple[str, str, str | None], ...] = (
     ("/readyz", "Whether every model has answered once.", None),
 )
 _STREAMED = {"GenerateRequest", "TranslateRequest", "CompletionRequest"}
+_TASKS: dict[str, Task] = {
+    "TranslateRequest": "translation",
+    "ClassifyRequest": "text-classification",
+}
 _NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 _ERROR = {
     "type": "object",
@@ -54,19 +61,19 @@ _ERROR = {
 }
 
 
-def document(models: Mapping[str, bool]) -> dict[str, Any]:
+def document(models: Mapping[str, Task]) -> dict[str, Any]:
     """The document.
 
     Args:
-        models: the names that are served and whether each translates, for examples that work.
+        models: the names that are served and what each is for, for examples that work.
     """
     names = {name for _, _, *pair in _POSTS for name in pair if name} | {"ModelCard"}
     kinds = [(getattr(messages, name), _mode(name)) for name in sorted(names)]
     schemas = models_json_schema(kinds, ref_template="#/components/schemas/{model}")[1]["$defs"]
     for kind, mode in kinds:
         if mode == "validation":  # BentoML's own document would not take them from the messages
-            translates = kind is messages.TranslateRequest
-            name = next((m for m in models if models[m] == translates), "name")
+            task = _TASKS.get(kind.__name__, "text-generation")
+            name = next((model for model in models if models[model] == task), "name")
             schemas[kind.__name__]["examples"] = [{"model": name, **kind.example}]
     paths: dict[str, Any] = {}
     for path, summary, request, response in _POSTS:

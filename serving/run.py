@@ -7,7 +7,6 @@ import argparse
 import math
 import os
 import sys
-from pathlib import Path
 
 from serving.limits import Limits
 
@@ -19,8 +18,6 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (%(default)s)")
     parser.add_argument("--port", type=int, default=3000, help="port to bind (%(default)s)")
     arguments = parser.parse_args()
-    if not any(Path(arguments.bundles).glob("[!.]*/manifest.json")):
-        sys.exit(f"error: no bundle in {arguments.bundles}; export one with export/run.py")
     os.environ["ZOO_BUNDLES"] = os.path.abspath(arguments.bundles)
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
     service = ["serve", "serving.service:ZooService"]

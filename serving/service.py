@@ -10,20 +10,24 @@ import os
 import signal
 import sys
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 import bentoml
 import pydantic
 
-from serving.asking import Asker, Naming, event_stream, usage
+from serving.asking import Asker, Naming, aside, event_stream, usage
 from serving.call import Call
 from serving.engine import Engine
 from serving.errors import RequestError, answers_errors
 from serving.limits import Limits
 from serving.messages import (
+    ClassifyRequest,
+    ClassifyResponse,
     EmbedRequest,
     EmbedResponse,
     GenerateRequest,
+    Label,
     NextTokenRequest,
     NextTokenResponse,
     ScoreRequest,
@@ -38,12 +42,12 @@ from serving.messages import (
 from serving.metrics import Metrics
 from serving.middleware import Gate
 from serving.web import web_app
-from zoo.bundle import Bundle, BundleError
+from zoo.bundle import Bundle, BundleError, Classifier, Task, open_bundle
 from zoo.decoding import Request, embed_in_parts, next_in_parts, score_in_parts
 
 _CLIENTS = (pydantic.ValidationError, bentoml.exceptions.BadInput)  # errors of clients
 _logger = logging.getLogger("bentoml.zoo")
-LIMITS = Limits.load()
+_WRITING: tuple[Task, ...] = ("text-generation", "translation")
 # BentoML logs a traceback of every request that does not fit.
 logging.getLogger("bentoml._internal.server.http_app").addFilter(
     lambda record: not (record.exc_info and isinstance(record.exc_info[1], _CLIENTS))
@@ -58,25 +62,42 @@ _image = (  # of a bento; its versions are those of constraints.txt, to which be
 )
 
 
-def open_bundles(directory: str | os.PathLike) -> dict[str, Bundle]:
+def _manifests(directory):
+    """Those of what may be bundles.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if found := sorted(Path(directory).glob("[!.]*/manifest.json")):
+        return found
+    raise ValueError(f"no bundle in {directory}: export one with export/run.py")
+
+
+try:
+    LIMITS = Limits.load()
+    if given := os.environ.get("ZOO_BUNDLES"):
+        _manifests(given)
+except ValueError as error:  # here once; a worker that cannot start is started again for ever
+    sys.exit(f"error: {error}")
+
+
+def open_bundles(directory: str | os.PathLike) -> dict[str, Bundle | Classifier]:
     """The bundles in a directory that can be served, by the names of their folders.
 
     Raises:
         ValueError: there is none.
     """
-    bundles = {}
-    for manifest in sorted(Path(directory).glob("[!.]*/manifest.json")):
+    bundles: dict[str, Bundle | Classifier] = {}
+    for manifest in _manifests(directory):
         try:
-            bundle = Bundle(manifest.parent)
-        except BundleError as error:
-            _logger.error("not served: %s", error)
-            continue
-        if bundle.tokenizer:
+            bundle = open_bundle(manifest.parent)
+            if not bundle.tokenizer:
+                raise BundleError(f"{manifest.parent} has no tokenizer")
             bundles[manifest.parent.name] = bundle
-        else:
-            _logger.error("not served: %s has no tokenizer", manifest.parent)
+        except Exception as error:  # whatever a damaged file makes its reader raise
+            _logger.error("%s is not served: %s", manifest.parent.name, error)
     if not bundles:
-        raise ValueError(f"no bundle in {directory}: export one with export/run.py")
+        raise ValueError(f"none of the bundles in {directory} can be served")
     return bundles
 
 
@@ -118,28 +139,29 @@ class ZooService:
     @answers_errors
     async def next_token(self, request: NextTokenRequest, /) -> NextTokenResponse:
         """The k most probable next tokens of a text."""
-        asker, bundle = self.asker, self.asker.bundle(request.model, translates=False)
-        if request.positions:
-            asker.within("k", request.k, LIMITS.max_alternatives, "where positions are asked for")
-        (prompt,) = await _prompts(asker, bundle, [request.text], "text", request.token_ids)
+        asker, bundle = self.asker, self.asker.bundle(request.model, "text-generation")
+        given = _given([request.text], request.token_ids, "text")
+        (prompt,) = await asker.prompts(bundle, *given)
         asked, everywhere = Request(prompt), request.positions
+        told = min(request.k, bundle.tokenizer.vocabulary_size) * (len(prompt) if everywhere else 1)
+        asker.within("k", told, LIMITS.max_details, " numbers")
 
         def work(model, size):
             return next_in_parts(model, asked, request.k, size, everywhere)
 
-        naming = Naming(bundle.tokenizer)
         found = await asker.read(request.model, work, request.timeout)
-        positions = [naming.top(top) for top in found] if everywhere else None
-        tokens = naming.top(found[-1])
-        return NextTokenResponse(model=request.model, tokens=tokens, positions=positions)
+        naming = Naming(bundle.tokenizer)
+        tops = await aside(told, lambda: [naming.top(top) for top in found])
+        positions = tops if everywhere else None
+        return NextTokenResponse(model=request.model, tokens=tops[-1], positions=positions)
 
     @bentoml.api
     @answers_errors
     async def generate(self, request: GenerateRequest, /) -> TextResponse:
         """Texts that go on from prompts."""
-        asker, bundle = self.asker, self.asker.bundle(request.model, translates=False)
+        asker, bundle = self.asker, self.asker.bundle(request.model, "text-generation")
         texts = asker.texts(request.prompt, "prompt", request.n)
-        prompts = await _prompts(asker, bundle, texts, "prompt", request.token_ids)
+        prompts = await asker.prompts(bundle, *_given(texts, request.token_ids, "prompt"))
         options = request.options(asker.room(bundle, max(map(len, prompts)) - 1))
         requests = [
             Request(prompt, None, option, request.attention, request.logprobs)
@@ -152,9 +174,9 @@ class ZooService:
     @answers_errors
     async def translate(self, request: TranslateRequest, /) -> TranslateResponse:
         """Translations of sentences."""
-        asker, bundle = self.asker, self.asker.bundle(request.model, translates=True)
+        asker, bundle = self.asker, self.asker.bundle(request.model, "translation")
         texts = asker.texts(request.text, "text", request.n)
-        sources = await _sources(asker, bundle, texts)
+        sources = await asker.sources(bundle, texts, "text")
         options = request.options(asker.room(bundle, 0))
         start = (bundle.tokenizer.eos_id,)
         requests = [
@@ -170,46 +192,70 @@ class ZooService:
     @answers_errors
     async def score(self, request: ScoreRequest, /) -> ScoreResponse:
         """How probable texts are."""
-        asker, bundle = self.asker, self.asker.bundle(request.model)
+        asker, bundle = self.asker, self.asker.bundle(request.model, *_WRITING)
         if (request.source is None) != (bundle.source_tokenizer is None):
             raise RequestError("source: a translation model needs one, no other has one", "source")
-        texts = asker.texts(request.text, "text")
-        await asker.encode(bundle.tokenizer, texts, "text")
-        ((*_, prompt),) = [await _prompts(asker, bundle, [request.prompt], "prompt", None)]
+        tokenizer = bundle.tokenizer
+        found = await asker.encode(tokenizer, asker.texts(request.text, "text"), "text")
+        texts = [(*ids, tokenizer.eos_id) for ids in found]
+        (prompt,) = await asker.prompts(bundle, [request.prompt], "prompt")
         source = None
         if request.source is not None:
-            (source,) = await _sources(asker, bundle, [request.source])
+            (source,) = await asker.sources(bundle, [request.source], "source")
         asked = Request(prompt, source)
-        naming, results = Naming(bundle.tokenizer), []
-        for text in texts:
 
-            def work(model, size, text=text):
-                return score_in_parts(model, model.tokenizer, [asked], [text], size)
+        def work(model, size):
+            results = []
+            for ids in texts:
+                results += yield from score_in_parts(model, tokenizer, [asked], [ids], size)
+            return results
 
-            (result,) = await asker.read(request.model, work, request.timeout)
-            results.append(TextResult.of(result, naming))
+        scored = await asker.read(request.model, work, request.timeout)
+        results = await aside(sum(map(len, texts)), partial(_results, scored, Naming(tokenizer)))
         return ScoreResponse(model=request.model, results=results)
 
     @bentoml.api
     @answers_errors
     async def embed(self, request: EmbedRequest, /) -> EmbedResponse:
         """What a model holds of texts, a vector each."""
-        asker, bundle = self.asker, self.asker.bundle(request.model)
+        asker, bundle = self.asker, self.asker.bundle(request.model, *_WRITING)
         texts = asker.texts(request.text, "text")
         if bundle.source_tokenizer is None:
-            prompts = await _prompts(asker, bundle, texts, "text", None)
-            requests = [Request(prompt) for prompt in prompts]
+            requests = [Request(prompt) for prompt in await asker.prompts(bundle, texts, "text")]
         else:
-            start, sources = (bundle.tokenizer.eos_id,), await _sources(asker, bundle, texts)
-            requests = [Request(start, source) for source in sources]
-        vectors = []
-        for asked in requests:
+            start, sources = (bundle.tokenizer.eos_id,), asker.sources(bundle, texts, "text")
+            requests = [Request(start, source) for source in await sources]
 
-            def work(model, size, asked=asked):
-                return embed_in_parts(model, asked, size)
+        def work(model, size):
+            vectors = []
+            for asked in requests:
+                vector = yield from embed_in_parts(model, asked, size)
+                vectors.append(vector.tolist())
+            return vectors
 
-            vectors.append((await asker.read(request.model, work, request.timeout)).tolist())
+        vectors = await asker.read(request.model, work, request.timeout)
         return EmbedResponse(model=request.model, embeddings=vectors)
+
+    @bentoml.api
+    @answers_errors
+    async def classify(self, request: ClassifyRequest, /) -> ClassifyResponse:
+        """The labels of texts, each with its probability."""
+        asker, bundle = self.asker, self.asker.bundle(request.model, "text-classification")
+        texts = await asker.encode(bundle.tokenizer, asker.texts(request.text, "text"), "text")
+        for ids in texts:
+            if not ids:
+                raise RequestError("text: one token at least, to be classified", "text")
+            asker.within("text", len(ids), bundle.max_length or len(ids), " tokens")
+
+        def work(model, size):
+            return model.classify_in_parts(texts, size)
+
+        found = await asker.read(request.model, work, request.timeout)
+        results = []
+        for probabilities in found.tolist():
+            pairs = sorted(zip(probabilities, bundle.labels), key=itemgetter(0), reverse=True)
+            results.append([Label(label=label, probability=p) for p, label in pairs[: request.k]])
+        return ClassifyResponse(model=request.model, results=results)
 
     @bentoml.api
     @answers_errors
@@ -232,17 +278,22 @@ class ZooService:
             return await event_stream(_events(call, requests, naming))
         results = await call.results()
         written = sum(len(result.token_ids) for result in results)
-        texts = [TextResult.of(result, naming) for result in results]
+        size = written * (1 + request.logprobs)
+        texts = await aside(size, partial(_results, results, naming))
         return response(model=request.model, results=texts, usage=usage(requests, written))
 
 
 # The decorator has made it a Service, which no type says.
 ZooService.add_asgi_middleware(  # type: ignore[attr-defined]
     Gate,
-    keys=tuple(filter(None, os.environ.get("ZOO_API_KEYS", "").split(","))),
-    max_body_bytes=LIMITS.max_body_bytes,
+    keys=[key for key in map(str.strip, os.environ.get("ZOO_API_KEYS", "").split(",")) if key],
+    limits=LIMITS,
 )
 ZooService.mount_asgi_app(_web)  # type: ignore[attr-defined]
+
+
+def _results(results, naming):
+    return [TextResult.of(result, naming) for result in results]
 
 
 async def _events(call: Call, requests, naming):
@@ -250,8 +301,14 @@ async def _events(call: Call, requests, naming):
     written = 0
     async for pieces in call.pieces():
         written += len(pieces)
-        yield [_event(index, piece, naming) for index, piece in pieces]
+        ended = [piece.result for _, piece in pieces if piece.result]
+        size = sum(len(result.token_ids) * (1 + requests[0].top) for result in ended)
+        yield await aside(size, partial(_told, pieces, naming))
     yield [{"usage": usage(requests, written)}]
+
+
+def _told(pieces, naming):
+    return [_event(index, piece, naming) for index, piece in pieces]
 
 
 def _event(index, piece, naming):
@@ -270,21 +327,13 @@ def _event(index, piece, naming):
     return event
 
 
-async def _prompts(asker, bundle, texts, param, token_ids):
-    """The token ids of prompts, each with `<eos>` before it."""
-    if token_ids is not None:
-        if texts != [""]:
-            raise RequestError(f"{param}: leave it out where there are token_ids", param)
-        found = [asker.ids(bundle.tokenizer, token_ids, "token_ids")]
-    else:
-        found = await asker.encode(bundle.tokenizer, texts, param)
-    return [(bundle.tokenizer.eos_id, *ids) for ids in found]
-
-
-async def _sources(asker, bundle, texts):
-    """The token ids of sources, each with `<eos>` after it."""
-    found = await asker.encode(bundle.source_tokenizer, texts, "text")
-    return [(*ids, bundle.source_tokenizer.eos_id) for ids in found]
+def _given(texts, token_ids, param):
+    """Texts, or one in tokens in their place; and the name of what is given."""
+    if token_ids is None:
+        return texts, param
+    if texts != [""]:
+        raise RequestError(f"{param}: leave it out where there are token_ids", param)
+    return [token_ids], "token_ids"
 
 
 def _before(number, act):

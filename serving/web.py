@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from functools import partial
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -9,7 +10,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import FileResponse, JSONResponse
 from starlette.routing import Route
 
-from serving.asking import Asker, Naming, event_stream, usage
+from serving.asking import Asker, Naming, aside, event_stream, usage
 from serving.errors import answers_errors
 from serving.messages import CompletionRequest
 from serving.openapi import document
@@ -46,7 +47,7 @@ async def page(request: HttpRequest):
 async def openapi(request: HttpRequest):
     """The document of all endpoints."""
     bundles = _asker(request).engine.bundles.items()
-    models = {name: bundle.source_tokenizer is not None for name, bundle in bundles}
+    models = {name: bundle.task for name, bundle in bundles}
     return JSONResponse(document(models))
 
 
@@ -71,7 +72,7 @@ async def model(request: HttpRequest):
 async def openai_models(request: HttpRequest):
     """Every language model."""
     bundles = _asker(request).engine.bundles
-    names = [name for name, bundle in bundles.items() if bundle.source_tokenizer is None]
+    names = [name for name, bundle in bundles.items() if bundle.task == "text-generation"]
     return JSONResponse({"object": "list", "data": [_openai_model(name) for name in names]})
 
 
@@ -79,7 +80,7 @@ async def openai_models(request: HttpRequest):
 async def openai_model(request: HttpRequest):
     """One language model."""
     name = request.path_params["name"]
-    _asker(request).bundle(name, translates=False)
+    _asker(request).bundle(name, "text-generation")
     return JSONResponse(_openai_model(name))
 
 
@@ -92,9 +93,10 @@ async def completions(http: HttpRequest):
     """Texts that go on from prompts."""
     asker = _asker(http)
     request = CompletionRequest.model_validate_json(await http.body())
-    bundle = asker.bundle(request.model, translates=False)
+    bundle = asker.bundle(request.model, "text-generation")
     options = request.options()
-    prompts = await _prompts(asker, bundle, request.prompt, len(options))
+    given = asker.texts(request.prompts(), "prompt", len(options))
+    prompts = await asker.prompts(bundle, given, "prompt")
     top = request.logprobs or 0
     requests = [Request(p, options=o, top=top) for p in prompts for o in options]
     call = asker.write(request.model, requests, None, bool(request.stream))
@@ -107,31 +109,12 @@ async def completions(http: HttpRequest):
     naming = Naming(bundle.tokenizer)
     told = request.logprobs is not None
     if request.stream:
-        with_usage = (request.stream_options or {}).get("include_usage", False)
+        with_usage = bool(request.stream_options and request.stream_options.include_usage)
         return await event_stream(_chunks(call, requests, head, naming, told, with_usage))
     results = await call.results()
-    choices = [
-        _choice(
-            index,
-            result.text,
-            result.finish_reason,
-            _logprobs(naming, result.token_ids, result.log_probs, result.top) if told else None,
-        )
-        for index, result in enumerate(results)
-    ]
     written = sum(len(result.token_ids) for result in results)
+    choices = await aside(written * (1 + top), partial(_choices, results, naming, told))
     return JSONResponse({**head, "choices": choices, "usage": _usage(requests, written)})
-
-
-async def _prompts(asker, bundle, prompt, n):
-    """The token ids of prompts in any of the four forms, each with `<eos>` before it."""
-    given = [prompt] if isinstance(prompt, str) or (prompt and type(prompt[0]) is int) else prompt
-    given = asker.texts(given, "prompt", n)
-    if given and isinstance(given[0], str):
-        found = await asker.encode(bundle.tokenizer, given, "prompt")
-    else:
-        found = [asker.ids(bundle.tokenizer, ids, "prompt") for ids in given]
-    return [(bundle.tokenizer.eos_id, *ids) for ids in found]
 
 
 async def _chunks(call, requests, head, naming, told, with_usage):
@@ -147,6 +130,15 @@ def _written(index, piece, naming, told):
     tops = [piece.top] if piece.top else []
     logprobs = _logprobs(naming, [piece.token_id], [piece.log_prob], tops) if told else None
     return _choice(index, piece.text, piece.finish_reason, logprobs)
+
+
+def _choices(results, naming, told):
+    choices = []
+    for index, result in enumerate(results):
+        found = result.token_ids, result.log_probs, result.top
+        logprobs = _logprobs(naming, *found) if told else None
+        choices.append(_choice(index, result.text, result.finish_reason, logprobs))
+    return choices
 
 
 def _choice(index, text, reason, logprobs):

@@ -61,6 +61,16 @@ encode (int32[b, s] source_ids) => (float[b, v] shift_out, float[b, 1] layer_0_c
     layer_0_count_out = Mul(as_float, nothing)
 }
 """
+# The mean of what each token says.
+CLASSIFY = """
+<ir_version: 10, opset_import: ["" : 18]>
+classify (int32[b, t] token_ids) => (float[b, l] logits) {
+    gathered = Gather(table, token_ids)
+    axis = Constant <value = int64[1] {1}> ()
+    logits = ReduceMean <keepdims = 0> (gathered, axis)
+}
+"""
+LABELS = ["bad", "good", "neither"]
 
 
 def write_bundle(directory, translates=False, seed=0):
@@ -83,9 +93,25 @@ def write_bundle(directory, translates=False, seed=0):
         weights |= {"start": np.array([0]), "end": np.array([1])}
         write_graph(directory / "encode.onnx", ENCODE, weights)
         state.append({"name": "shift", "shape": [size], **leaf, "kind": "constant"})
+    return describe(directory, tokenizer, state=state)
+
+
+def write_classifier(directory, seed=0):
+    """Writes a bundle of a text classifier of at most 50 tokens; returns its directory."""
+    directory.mkdir(parents=True)
+    tokenizer = train_characters([ALPHABET])
+    table = np.random.default_rng(seed).normal(size=(tokenizer.vocabulary_size, len(LABELS))) * 9
+    write_graph(directory / "classify.onnx", CLASSIFY, {"table": table})
+    graphs = {"classify.onnx": {"inputs": [{"name": "token_ids", "shape": [None, None]}]}}
+    return describe(directory, tokenizer, labels=LABELS, max_length=50, graphs=graphs)
+
+
+def describe(directory, tokenizer, **facts):
+    """Writes tokenizer and manifest beside graphs."""
     tokenizer.save(directory / "tokenizer.json")
     files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in directory.iterdir()}
-    manifest = {"format_version": 1, "architecture": "Toy", "state": state, "files": files}
+    data = {"name": "toy", "licence": "CC0-1.0"}
+    manifest = {"format_version": 1, "architecture": "Toy", "data": data, "files": files, **facts}
     (directory / "manifest.json").write_text(json.dumps(manifest))
     return directory
 

@@ -249,11 +249,24 @@ def largest(values: np.ndarray, k: int) -> np.ndarray:
     return column[order[first[:, None] + np.arange(k)]]
 
 
-def log_probabilities(logits: np.ndarray) -> np.ndarray:
-    """Natural log-probabilities of logits `(rows, vocabulary_size)`; padding has none, -inf."""
-    log_probs = np.full_like(logits, -np.inf)
-    log_probs[:, PAD_ID + 1 :] = log_softmax(logits[:, PAD_ID + 1 :])
+def log_probabilities(logits: np.ndarray, normalizers: np.ndarray | None = None) -> np.ndarray:
+    """Natural log-probabilities of logits `(rows, vocabulary_size)`; padding has none, -inf.
+
+    Args:
+        logits: of each row.
+        normalizers: `log_normalizers` of other logits, for scores that are those of their tokens
+            with what has been added to some; `None`: of these.
+    """
+    log_probs = logits - (log_normalizers(logits) if normalizers is None else normalizers)
+    log_probs[:, PAD_ID] = -np.inf
     return log_probs
+
+
+def log_normalizers(logits: np.ndarray) -> np.ndarray:
+    """The logarithm of the sum of e^x over all tokens but padding: `(rows, 1)`."""
+    real = logits[:, PAD_ID + 1 :]
+    greatest = real.max(axis=1, keepdims=True)
+    return greatest + np.log(np.exp(real - greatest).sum(axis=1, keepdims=True))
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -1,14 +1,17 @@
 """Tokens a second and time to first token: the service beside BentoML's adaptive batching.
 
-python tests/benchmarks/batching.py --bundles bundles --model lstm_names
+python tests/benchmarks/infer_models.py DIRECTORY
+python tests/benchmarks/batching.py --bundles DIRECTORY --model lstm
 
 Texts of 8 to 256 tokens, the same for both, which take turns; of each number the median of the
 rounds. Before the table come the rates at a full batch of the model's steps, of the decoder around
-them and of the engine around that; after it the cost of a small /next_token.
+them and of the engine around that; after it the time of a small /next_token, beside that of a route
+that does no more.
 """
 
 import argparse
 import asyncio
+import contextlib
 import random
 import runpy
 import statistics
@@ -84,9 +87,16 @@ def main():
                         numbers = [f"{statistics.median(column):,.0f}" for column in zip(*rounds)]
                         print("|", " | ".join([name, str(rows), str(clients), *numbers]), "|")
                     sys.stdout.flush()
-        with Server(directory, Path(folder)) as ours:
-            p50, p99 = overhead(ours.url, arguments.model)
-            print(f"/next_token at one client: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+        bare = [sys.executable, "-m", "uvicorn", "bare:app", "--app-dir", str(HERE)]
+        bundle = {"ZOO_BUNDLE": str(directory / arguments.model)}
+        with (
+            Server(directory, Path(folder)) as ours,
+            Server(directory, Path(folder), bare, **bundle) as theirs,
+        ):
+            systems = {"Sequence Zoo": ours.url, "a bare starlette route": theirs.url}
+            print("| /next_token at one client | p50, ms | p99, ms |\n|---|---|---|")
+            for name, numbers in overhead(systems, arguments.model).items():
+                print(f"| {name} | {numbers[0]:.2f} | {numbers[1]:.2f} |")
 
 
 async def drive(url, send, model, lengths, clients):
@@ -169,15 +179,20 @@ def _seconds(work):
     return time.perf_counter() - begun
 
 
-def overhead(url, model):
-    """p50 and p99, in milliseconds, of the smallest request."""
-    seconds = []
-    with httpx.Client(base_url=url) as http:
+def overhead(systems, model):
+    """p50 and p99, in milliseconds, of the smallest request to each system, which take turns."""
+    seconds = {name: [] for name in systems}
+    with contextlib.ExitStack() as stack:
+        clients = {
+            name: stack.enter_context(httpx.Client(base_url=url)) for name, url in systems.items()
+        }
         for _ in range(2000):
-            begun = time.perf_counter()
-            http.post("/next_token", json={"model": model, "text": "m", "k": 1}).raise_for_status()
-            seconds.append(time.perf_counter() - begun)
-    return np.percentile(seconds[200:], [50, 99]) * 1000
+            for name, http in clients.items():
+                begun = time.perf_counter()
+                answer = http.post("/next_token", json={"model": model, "text": "m", "k": 1})
+                seconds[name].append(time.perf_counter() - begun)
+                answer.raise_for_status()
+    return {name: np.percentile(taken[200:], [50, 99]) * 1000 for name, taken in seconds.items()}
 
 
 if __name__ == "__main__":

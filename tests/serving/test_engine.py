@@ -30,11 +30,7 @@ def bundles(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def metrics():
-    """Registered once a process."""
-    before = set(prometheus_client.REGISTRY._collector_to_names)
-    yield Metrics()
-    for collector in set(prometheus_client.REGISTRY._collector_to_names) - before:
-        prometheus_client.REGISTRY.unregister(collector)
+    return Metrics(prometheus_client.CollectorRegistry())
 
 
 @pytest.fixture
@@ -114,6 +110,20 @@ def test_pieces_are_the_text(bundles, run):
         pieces = [piece for index, piece in events if index == number]
         assert "".join(piece.text for piece in pieces) == pieces[-1].result.text
         assert tuple(piece.token_id for piece in pieces) == pieces[-1].result.token_ids
+
+
+def test_who_is_slow_to_ask_gets_some_at_a_time(bundles, run):
+    """What waits for a client that has slept is not handed on in one go, and nothing is lost."""
+
+    async def using(engine):
+        asked = call(bundles, ["a"] * 8, streams=True, max_tokens=100, suppress_ids=(1,))
+        engine.submit(asked)
+        await engine.submit(call(bundles, ["a"], max_tokens=150, suppress_ids=(1,))).results()
+        return [len(events) async for events in asked.pieces()]
+
+    counts = run(using)
+    assert sum(counts) == 800
+    assert max(counts) <= 64
 
 
 def test_short_texts_pass_a_long_one(bundles, run):
@@ -242,6 +252,25 @@ def test_what_fails_is_told_to_all_and_the_model_begins_anew(bundles, run, monke
         assert await other
 
     run(using, max_rows=3, max_beams=3)
+
+
+def test_a_model_that_does_not_answer_is_named(bundles, run, monkeypatch, caplog):
+    """The service never is ready, since not every model has answered."""
+    step = Bundle.step
+
+    def failing(self, *args, **kwargs):
+        if self is bundles["letters"]:
+            raise RuntimeError("damaged")
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(Bundle, "step", failing)
+
+    async def using(engine):
+        assert await engine.submit(call(bundles, [""], "translator")).results()
+        assert not engine.is_ready
+
+    run(using)
+    assert "model letters does not answer" in caplog.text
 
 
 def test_draining_lets_what_runs_end_and_refuses_what_is_new(bundles, run):

@@ -2,7 +2,10 @@
 
 import contextlib
 import json
+import os
 import runpy
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,7 +14,8 @@ import httpx
 import pytest
 
 _tests = Path(__file__).parents[1]
-write_bundle = runpy.run_path(str(_tests / "toy_bundle.py"))["write_bundle"]
+toy = runpy.run_path(str(_tests / "toy_bundle.py"))
+write_bundle, write_classifier = toy["write_bundle"], toy["write_classifier"]
 Server = runpy.run_path(str(_tests / "server_process.py"))["Server"]
 
 pytestmark = pytest.mark.slow
@@ -23,6 +27,7 @@ def bundles(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundles")
     write_bundle(folder / "letters", seed=1)
     write_bundle(folder / "translator", translates=True)
+    write_classifier(folder / "opinions")
     return folder
 
 
@@ -111,8 +116,12 @@ def test_next_token_at_every_position(client):
 
 def test_models(client):
     names = [card["name"] for card in client.get("/models").json()["models"]]
-    assert names == ["letters", "translator"]
-    assert client.get("/models/translator").json()["translates"]
+    assert names == ["letters", "opinions", "translator"]
+    assert client.get("/models/translator").json()["task"] == "translation"
+    card = client.get("/models/opinions").json()
+    assert card["task"] == "text-classification"
+    assert card["license"] == "CC0-1.0"
+    assert card["manifest"]["labels"] == ["bad", "good", "neither"]
     assert client.get("/models/nothing").json()["error"]["type"] == "not_found_error"
     assert client.get("/models/..%2Fletters").status_code == 404
 
@@ -198,6 +207,24 @@ def test_sigterm_drains_and_exits_0(bundles, tmp_path):
         assert "shutting down" in data
         assert done == "data: [DONE]"
     assert server.returned == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"ZOO_BUNDLES": "nothing"}, "no bundle in nothing: export one with export/run.py"),
+        ({"ZOO_MAX_ROWS": "x"}, "ZOO_MAX_ROWS must be a number, not 'x'"),
+    ],
+)
+def test_what_cannot_start_says_why_in_a_line(tmp_path, environment, message):
+    home = {"BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "true"}
+    command = [sys.executable, "-m", "bentoml", "serve", "serving.service:ZooService"]
+    environment = {**os.environ, **home, **environment}
+    ran = subprocess.run(
+        command, cwd=_tests.parent, env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 1
+    assert ran.stderr == f"error: {message}\n"
 
 
 # === At the gate ===

@@ -1,5 +1,6 @@
 """The service in this process, over bundles written by hand."""
 
+import hashlib
 import json
 import math
 import os
@@ -12,10 +13,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from serving.service import ZooService, open_bundles
-from zoo.bundle import Bundle
+from zoo.bundle import Bundle, Classifier
 from zoo.decoding import Options, Request, generate
 
-write_bundle = runpy.run_path(str(Path(__file__).parents[1] / "toy_bundle.py"))["write_bundle"]
+toy = runpy.run_path(str(Path(__file__).parents[1] / "toy_bundle.py"))
+write_bundle, write_classifier = toy["write_bundle"], toy["write_classifier"]
 
 
 @pytest.fixture(scope="session")
@@ -23,16 +25,23 @@ def directory(tmp_path_factory):
     directory = tmp_path_factory.mktemp("bundles")
     write_bundle(directory / "letters", seed=1)
     write_bundle(directory / "translator", translates=True)
+    write_classifier(directory / "opinions")
     write_bundle(directory / ".letters.part-1")
     broken = write_bundle(directory / "broken")
     (broken / "tokenizer.json").write_text("{}")
-    foreign = write_bundle(directory / "foreign") / "manifest.json"
-    manifest = json.loads(foreign.read_text())
-    del manifest["files"]["tokenizer.json"]
-    foreign.write_text(json.dumps(manifest))
-    newer = write_bundle(directory / "newer") / "manifest.json"
-    newer.write_text(newer.read_text().replace('"format_version": 1', '"format_version": 99'))
+    change(write_bundle(directory / "foreign"), lambda m: m["files"].pop("tokenizer.json"))
+    change(write_bundle(directory / "newer"), lambda m: m.update(format_version=99))
+    no_graph = write_bundle(directory / "no_graph") / "decode.onnx"
+    no_graph.write_bytes(b"nothing")
+    sha256 = hashlib.sha256(b"nothing").hexdigest()
+    change(no_graph.parent, lambda m: m["files"].update({"decode.onnx": sha256}))
     return directory
+
+
+def change(bundle, change):
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    change(manifest)
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
 
 
 @pytest.fixture(scope="session")
@@ -126,6 +135,22 @@ def test_what_a_translation_looked_at(post, monkeypatch):
     assert np.shape(result["attention"]["layer_0/cross"]) == (2, len(result["tokens"]), len(source))
 
 
+def test_classify(post, directory):
+    """Texts of other lengths beside it change nothing."""
+    bundle = Classifier(directory / "opinions")
+    texts = ["a film", "b", "so so", "c", "an even longer text"]
+    answer = post("classify", model="opinions", text=texts)
+    assert answer.status_code == 200
+    for text, labels in zip(texts, answer.json()["results"], strict=True):
+        (alone,) = bundle.classify([bundle.tokenizer.encode(text)])
+        expected = sorted(zip(alone.tolist(), bundle.labels), reverse=True)
+        assert [label["label"] for label in labels] == [label for _, label in expected]
+        assert np.allclose([label["probability"] for label in labels], [p for p, _ in expected])
+        (best,) = post("classify", model="opinions", text=text, k=1).json()["results"]
+        assert best[0]["label"] == expected[0][1]
+        assert len(best) == 1
+
+
 # === Errors ===
 
 
@@ -155,6 +180,25 @@ def test_what_a_translation_looked_at(post, monkeypatch):
         ("generate", {"model": "letters", "suppress_ids": [10**30]}, 400, "suppress_ids"),
         ("generate", {"model": "letters", "seed": -1}, 400, "seed"),
         ("next_token", {"model": "letters", "k": 0}, 400, "k"),
+        ("next_token", {"model": "letters", "text": "a" * 9000}, 400, "text"),
+        ("generate", {"model": "letters", "max_tokens": 4000, "logprobs": 99}, 400, "logprobs"),
+        ("generate", {"model": "letters", "max_tokens": 999, "attention": True}, 400, "attention"),
+        ("generate", {"model": "letters", "stop": ["a"] * 33}, 400, "stop"),
+        ("generate", {"model": "a" * 9999}, 404, "model"),
+        (
+            "v1/completions",
+            {"model": "letters", "stream_options": {"a": True}},
+            400,
+            "stream_options",
+        ),
+        ("classify", {"model": "letters", "text": "a"}, 400, "model"),
+        ("classify", {"model": "opinions", "text": ["a", ""]}, 400, "text"),
+        ("classify", {"model": "opinions", "text": "a" * 51}, 400, "text"),
+        ("classify", {"model": "opinions", "text": "a", "k": 0}, 400, "k"),
+        ("generate", {"model": "opinions"}, 400, "model"),
+        ("score", {"model": "opinions", "text": "a"}, 400, "model"),
+        ("embed", {"model": "opinions", "text": "a"}, 400, "model"),
+        ("tokenize", {"model": "opinions", "text": "a", "side": "source"}, 400, "side"),
     ],
 )
 def test_a_bad_request_names_its_field(post, endpoint, body, status, param):
@@ -165,6 +209,7 @@ def test_a_bad_request_names_its_field(post, endpoint, body, status, param):
     assert error["type"] == ("not_found_error" if status == 404 else "invalid_request_error")
     assert error["param"] == param
     assert "Traceback" not in error["message"]
+    assert len(error["message"]) < 600  # whatever was sent
 
 
 @pytest.mark.parametrize(
@@ -177,6 +222,8 @@ def test_a_bad_request_names_its_field(post, endpoint, body, status, param):
         b'"text"',
         b"[" * 10_000,
         b'{"model": NaN}',
+        b'{"model": "letters", "timeout": Infinity}',
+        b'{"model": "letters", "timeout": 1e999}',
         b'{"model": "letters", "prompt": "\xff"}',
         b'{"model": "letters", "prompt": "\\ud800"}',
     ],
@@ -219,9 +266,10 @@ def test_a_failure_inside_is_500_and_says_nothing_of_it(client, post, monkeypatc
 
 def test_a_broken_bundle_is_named_and_the_others_are_served(directory, caplog):
     with caplog.at_level("ERROR"):
-        assert list(open_bundles(directory)) == ["letters", "translator"]
+        assert list(open_bundles(directory)) == ["letters", "opinions", "translator"]
     assert f"broken{os.sep}tokenizer.json is not as it was exported" in caplog.text
     assert "foreign has no tokenizer" in caplog.text
+    assert "no_graph is not served" in caplog.text
     assert re.search(r"newer is of format 99 .*: update the program", caplog.text)
 
 

@@ -137,8 +137,14 @@ def test_a_damaged_manifest_is_refused(copy, content):
 
 
 def test_a_manifest_without_its_parts_is_refused(copy):
-    change(copy / "manifest.json", lambda manifest: manifest.pop("state"))
+    change(copy / "manifest.json", lambda manifest: manifest["state"][0].pop("name"))
     with pytest.raises(BundleError, match=r"manifest\.json is damaged"):
+        Bundle(copy)
+
+
+def test_a_bundle_of_another_kind_is_refused(copy):
+    change(copy / "manifest.json", lambda manifest: manifest.pop("state"))
+    with pytest.raises(BundleError, match="toy has no state"):
         Bundle(copy)
 
 

@@ -6,7 +6,13 @@ from typing import Protocol
 
 import numpy as np
 
-from zoo.contract import largest, log_probabilities, log_softmax, most_probable
+from zoo.contract import (
+    largest,
+    log_normalizers,
+    log_probabilities,
+    log_softmax,
+    most_probable,
+)
 from zoo.decoding.options import Options
 from zoo.decoding.search import Search
 
@@ -33,12 +39,11 @@ class Candidates:
     @classmethod
     def of_all(cls, own: np.ndarray, filtered: np.ndarray) -> "Candidates":
         """All, from the logits of the model and those that the filters have made of them."""
-        log_probs = log_probabilities(own)
+        normalizers = log_normalizers(own)
+        log_probs = log_probabilities(own, normalizers)
         if filtered is own:
             return cls(None, log_probs, log_probs)
-        with np.errstate(invalid="ignore"):  # -inf - -inf
-            added = np.where(filtered == own, 0, filtered - own)
-        return cls(None, log_probs + added, log_probs)
+        return cls(None, log_probabilities(filtered, normalizers), log_probs)
 
     def token_ids(self, rows, columns) -> np.ndarray:
         """The tokens in these places."""

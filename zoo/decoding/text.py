@@ -53,6 +53,8 @@ class StopStrings:
 
     def push(self, piece: str) -> tuple[str, bool]:
         """The text that is settled by this piece, and whether a string has ended it."""
+        if not self._stop:
+            return piece, False
         text = self._held + piece
         found = [at for at in map(text.find, self._stop) if at >= 0]
         if found:
