@@ -164,8 +164,8 @@ def _training(row) -> str:
 def _limits(about, row, saved, data) -> str:
     spelled = {
         "characters": "A character that is not among its tokens is `<unk>`.",
-        "words": "A word that is not among its tokens is `<unk>`.",
-        "whitespace": "A word that is not among its tokens is `<unk>`.",
+        "words": "A word that is not among its tokens is `<unk>`, in the scores too.",
+        "whitespace": "A word that is not among its tokens is `<unk>`, in the scores too.",
         "byte_pairs": "Its tokens can spell any text, which says nothing of how well it knows it.",
     }[row["tokenizer"]]
     longest = about["max_length"]

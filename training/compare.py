@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from training import command_line, inputs, recipe, results, translation
 from training.data import corpora
@@ -31,6 +32,9 @@ class Arguments:
     """Name of the data set, alone or with a split (multi30k_de_en), or what was given as --data."""
     split: str | None = None
     """The split whose models are compared; None for those of all."""
+    tokenizer: str | None = None
+    """The tokens of the models that are compared (words); None for those of all, which differ in
+    what they do not spell."""
     runs: Path = Path("runs")
     """Folder of the run directories."""
     lengths: tuple[str, ...] = ()
@@ -42,11 +46,13 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Prints the table, and writes the picture and the page."""
     rows = read_rows(arguments.dataset, arguments.runs)
-    rows = [row for row in rows if row["split"] == (arguments.split or row["split"])]
+    wanted = {"split": arguments.split, "tokenizer": arguments.tokenizer}
+    wanted = {name: value for name, value in wanted.items() if value}
+    rows = [row for row in rows if wanted.items() <= row.items()]
     if not rows:
-        of_split = f", split {arguments.split}" if arguments.split else ""
+        said = "".join(f", {name} {value}" for name, value in wanted.items())
         raise UserError(
-            f"no results of {arguments.dataset}{of_split}: train on it, or name the folder of the "
+            f"no results of {arguments.dataset}{said}: train on it, or name the folder of the "
             "runs with --runs"
         )
     header, *cells = table(rows)
@@ -188,12 +194,14 @@ LABELS = {
 
 def draw(rows: list[Row], curves: dict[str, list[Row]], lengths: dict[str, list]):
     """One figure of all that there is to see, a colour a model."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure  # not pyplot, which looks for a screen
 
     panels = 2 + bool(curves) + bool(lengths)
     figure = Figure(figsize=(5 * panels, 5) if panels < 4 else (12, 9), layout="constrained")
     axes = list(figure.subplots(*((1, panels) if panels < 4 else (2, 2))).flat)
-    colors = {row["run"]: f"C{i}" for i, row in enumerate(rows)}
+    palette = colormaps["tab10" if len(rows) <= 10 else "tab20"].colors
+    colors = {row["run"]: palette[i % len(palette)] for i, row in enumerate(rows)}
     draw_scores(axes[0], rows, colors, "parameters", 1)
     draw_scores(axes[1], rows, colors, "seconds", 60)
     axes[0].set_xlabel("parameters")
@@ -214,7 +222,7 @@ def draw(rows: list[Row], curves: dict[str, list[Row]], lengths: dict[str, list]
     return figure
 
 
-def draw_scores(axes, rows: list[Row], colors: dict[str, str], column: str, unit: float) -> None:
+def draw_scores(axes, rows: list[Row], colors: dict[str, Any], column: str, unit: float) -> None:
     """A mark a model."""
     name = metric(rows)
     values = [float(row[column]) / unit for row in rows]

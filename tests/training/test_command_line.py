@@ -286,6 +286,10 @@ def test_tokens_that_differ_are_compared_by_characters(run, tmp_path):
     asked = ["--dataset", "mine", "--runs", str(tmp_path), "--to", str(tmp_path / "p")]
     rows = run(compare, *asked).splitlines()[2:-1]
     assert [row.split(" | ")[5] for row in rows] == ["1.5000", "1.2500"]
+    finished(tmp_path / "z", tokenizer="words")
+    assert "| z |" in run(compare, *asked)
+    (row,) = run(compare, *asked, "--tokenizer", "words").splitlines()[2:-1]
+    assert row.startswith("| z |")
 
 
 def test_translators_are_compared_by_the_length_of_the_source(run, translator, tmp_path):
