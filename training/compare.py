@@ -46,13 +46,13 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Prints the table, and writes the picture and the page."""
     rows = read_rows(arguments.dataset, arguments.runs)
-    wanted = {"split": arguments.split, "tokenizer": arguments.tokenizer}
-    wanted = {name: value for name, value in wanted.items() if value}
+    asked = {"split": arguments.split, "tokenizer": arguments.tokenizer}
+    wanted = {name: value for name, value in asked.items() if value}
     rows = [row for row in rows if wanted.items() <= row.items()]
     if not rows:
-        said = "".join(f", {name} {value}" for name, value in wanted.items())
+        of_these = "".join(f", {name} {value}" for name, value in wanted.items())
         raise UserError(
-            f"no results of {arguments.dataset}{said}: train on it, or name the folder of the "
+            f"no results of {arguments.dataset}{of_these}: train on it, or name the folder of the "
             "runs with --runs"
         )
     header, *cells = table(rows)
@@ -200,8 +200,8 @@ def draw(rows: list[Row], curves: dict[str, list[Row]], lengths: dict[str, list]
     panels = 2 + bool(curves) + bool(lengths)
     figure = Figure(figsize=(5 * panels, 5) if panels < 4 else (12, 9), layout="constrained")
     axes = list(figure.subplots(*((1, panels) if panels < 4 else (2, 2))).flat)
-    palette = colormaps["tab10" if len(rows) <= 10 else "tab20"].colors
-    colors = {row["run"]: palette[i % len(palette)] for i, row in enumerate(rows)}
+    palette = colormaps["tab10" if len(rows) <= 10 else "tab20"]
+    colors = {row["run"]: palette(i % palette.N) for i, row in enumerate(rows)}
     draw_scores(axes[0], rows, colors, "parameters", 1)
     draw_scores(axes[1], rows, colors, "seconds", 60)
     axes[0].set_xlabel("parameters")
