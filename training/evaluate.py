@@ -3,8 +3,8 @@
 Every token of the part counts once, each <eos> too, given what the model can know of the tokens
 before it: over one long text a state of fixed size is carried through the whole of it, a model
 without one sees overlapping windows, and each of many short texts is by itself. Translations are
-scored by BLEU and chrF as well, whole texts against those that people wrote, and with --plot by
-the length of the source.
+scored by BLEU and chrF as well, whole texts against those that people wrote: greedy ones, beside
+them those of a --beam-size, and with --plot by the length of the source.
 """
 
 import json
@@ -20,6 +20,7 @@ import tyro
 
 import zoo
 from training import command_line, environment, inputs, recipe, translation
+from training.data.corpora import Corpus
 from training.data.pipelines import Planner, Streams
 from training.recipe import Data, Texts, UserError
 from zoo import presets
@@ -151,8 +152,6 @@ class Options:
     """Dynamic evaluation: go on learning from what has been scored, at this learning rate."""
     dtype: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Keras's dtype policy."""
-    lowercase: bool = False
-    """Take upper and lower case for equal in BLEU and chrF."""
     plot: Path | None = None
     """A PNG to draw in it BLEU by the length of the source."""
     output: Path | None = None
@@ -214,8 +213,7 @@ def main() -> None:
     )
     if options.json:
         if corpus.kind == "pairs":
-            quality = translation.score(model, getattr(corpus, options.part), options.lowercase)
-            scores |= {"bleu": quality.bleu, "chrf": quality.chrf}
+            scores |= translation.score(model, getattr(corpus, options.part)).scores
         print(json.dumps({"data": about, **scores}))
         return
     print(f"{options.model} on {about}")
@@ -223,23 +221,29 @@ def main() -> None:
     for name, value in scores.items():
         print(f"{name:<19} {value:.4f}")
     if corpus.kind == "pairs":
-        score_translations(model, getattr(corpus, options.part), options)
+        score_translations(model, corpus, options)
 
 
-def score_translations(model, pairs: list[tuple[str, str]], options: Options) -> None:
+def score_translations(model, corpus: Corpus, options: Options) -> None:
     """Translates the sources, prints the scores, and writes the files that were asked for."""
+    pairs = getattr(corpus, options.part)
     sources, references = ([pair[side] for pair in pairs] for side in (0, 1))
-    results = translation.translate(model, sources, options.decoding)
-    outputs = [result.text for result in results]
-    quality = translation.quality(outputs, references, options.lowercase)
-    print(f"{'BLEU':<19} {quality.bleu:.2f}  {quality.signature}")
-    print(f"{'chrF':<19} {quality.chrf:.2f}  {quality.chrf_signature}")
+    for name, way in translation.ways(options.decoding).items():
+        outputs = translation.outputs(model, sources, way)
+        quality = translation.quality(outputs, references)
+        print(
+            f"{name:<19} BLEU {quality.bleu:.2f}, lower-cased {quality.bleu_lowercase:.2f}, "
+            f"chrF {quality.chrf:.2f}"
+        )
+    print(f"{'BLEU':<19} {quality.signature}")
+    print(f"{'lower-cased':<19} {quality.signature_lowercase}")
+    print(f"{'chrF':<19} {quality.chrf_signature}")
     if options.output:
         options.output.write_text("".join(f"{text}\n" for text in outputs), encoding="utf-8")
     if options.plot:
         from matplotlib.figure import Figure  # not pyplot, which looks for a screen
 
-        bands = translation.by_length(sources, outputs, references, options.lowercase)
+        bands = translation.by_length(sources, outputs, references, corpus.lowercase)
         for band in bands:
             print(f"{band.first:>3} to {band.last:>3} words, {band.count:>5}: BLEU {band.bleu:.2f}")
         figure = Figure(figsize=(8, 4.5), layout="constrained")

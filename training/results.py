@@ -1,13 +1,16 @@
 """What a run leaves for tables: one CSV row, and curves."""
 
 import csv
-import io
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from training.recipe import UserError
+
+DIRECTORY = Path(__file__).parent / "results"
+"""A CSV file for each data set."""
 
 PARTS = ("train", "valid", "test")
 METRICS = ("nats", "perplexity", "bits_per_character", "top_1", "top_5")
@@ -22,11 +25,13 @@ COLUMNS = (
 saved weights, as training/evaluate.py finds it; `seconds` are those of the training alone."""
 
 OF_TRANSLATIONS = (
-    *(f"{part}_{metric}" for part in PARTS for metric in ("bleu", "chrf")),
+    *(f"{part}_{metric}" for part in PARTS for metric in ("bleu", "bleu_lowercase", "chrf")),
+    *(f"test_beam_5_{metric}" for metric in ("bleu", "bleu_lowercase", "chrf")),
     "signature",
 )
-"""What a row of a translation model has besides, of greedy decoding; the signature is that which
-sacrebleu gives the BLEU."""
+"""What a row of a translation model has besides, of greedy decoding, and as far as it has been
+published of `training.translation.BEAM`. The signature is that which sacrebleu gives the BLEU;
+in that of the lower-cased one is `case:lc`."""
 
 
 def show(scores: dict[str, float]) -> str:
@@ -36,7 +41,7 @@ def show(scores: dict[str, float]) -> str:
         f"{scores['bits_per_character']:.3f} bits a character, "
         f"top-1 {scores['top_1']:.1%}, top-5 {scores['top_5']:.1%}"
     )
-    names = {"BLEU": "bleu", "chrF": "chrf"}
+    names = {"BLEU": "bleu", "lower-cased": "bleu_lowercase", "chrF": "chrf"}
     return said + "".join(
         f", {name} {scores[key]:.2f}" for name, key in names.items() if key in scores
     )
@@ -48,28 +53,34 @@ def columns(translates: bool) -> tuple[str, ...]:
 
 
 def check(path: Path, columns: Sequence[str]) -> None:
-    """Raises `UserError` for a file that no such row can be added to, since it has others."""
-    header = ",".join(columns)
-    if path.exists() and path.open(encoding="utf-8").readline().rstrip("\n") != header:
-        raise UserError(f"{path} has other columns than a row of results: name another file")
+    """Raises `UserError` for a file that has columns which no such row has."""
+    if path.exists() and (others := set(_header(path)) - set(columns)):
+        said = ", ".join(sorted(others))[:100]
+        raise UserError(f"{path} has other columns than a row of results ({said}): name another")
 
 
-def append(path: Path, row: dict[str, Any]) -> None:
-    """Adds a row to a CSV file, which it makes where there is none.
+def put(path: Path, row: dict[str, Any]) -> None:
+    """Puts a row into a CSV file, in the place of an earlier one of the same run.
 
     Raises:
-        UserError: the file has other columns.
+        UserError: the file has columns which no such row has.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     names = columns(translates="signature" in row)
     check(path, names)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    if not path.exists():
-        writer.writeheader()
-    writer.writerow({name: _rounded(value) for name, value in row.items()})
-    with path.open("a", encoding="utf-8") as file:
-        file.write(text.getvalue())
+    rows: list[dict[str, Any]] = read(path) if path.exists() else []
+    at = next((i for i, other in enumerate(rows) if other["run"] == row["run"]), len(rows))
+    rows[at : at + 1] = [row | {"command": _WHERE.sub("", row["command"])}]
+    write(path, [{name: _rounded(each.get(name, "")) for name in names} for each in rows])
+
+
+_WHERE = re.compile(r" --(?:restart(?!\S)|(?:runs|results)[= ]\S+)")
+"""What of a command says only where things go, which makes no other model."""
+
+
+def _header(path: Path) -> list[str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return next(csv.reader(file), [])
 
 
 def read(path: Path) -> list[dict[str, str]]:

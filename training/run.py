@@ -30,6 +30,8 @@ def main(arguments: list[str]) -> None:
         directory.start_log()
         if directory.has_finished():
             log.info("%s has finished: --epochs for more, --restart for anew", directory.path)
+            if options.results:
+                results.put(options.results, results.read(directory.results)[0])
             return
         environment.configure(options.seed, options.dtype, options.deterministic)
         with distribution.scope(options):
@@ -175,7 +177,7 @@ def finish(
         found = scorer(task.backbone, planner, data.characters(part))()
         if data.corpus.kind == "pairs":
             quality = translation.score(task, getattr(data.corpus, part))
-            found |= {"bleu": quality.bleu, "chrf": quality.chrf}
+            found |= quality.scores
             scores["signature"] = quality.signature
         log.info("%s: %s (%s)", part, results.show(found), data.tokenizer)
         scores |= {f"{part}_{name}": value for name, value in found.items()}
@@ -202,7 +204,7 @@ def finish(
     }
     directory.results.unlink(missing_ok=True)
     for path in filter(None, (options.results, directory.results)):
-        results.append(path, row)
+        results.put(path, row)
 
 
 if __name__ == "__main__":

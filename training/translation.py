@@ -7,8 +7,13 @@ from sacrebleu.metrics import BLEU, CHRF
 
 from zoo.command_line import MAX_TOKENS as MAX_TOKENS
 from zoo.command_line import translate as translate
+from zoo.decoding import Options
 
 # === Scores ===
+
+BEAM = Options(max_tokens=MAX_TOKENS, beam_size=5, length_penalty=0.6)
+"""The beam search whose scores are noted beside those of greedy decoding; the penalty is that of
+Vaswani et al. 2017, section 6.1."""
 
 
 @dataclass(frozen=True)
@@ -16,32 +21,58 @@ class Quality:
     """How near translations come to their references, by sacrebleu.
 
     Attributes:
-        bleu: Papineni et al. 2002, from 0 to 100.
+        bleu, bleu_lowercase: Papineni et al. 2002, from 0 to 100; the second takes upper and lower
+            case for equal.
         chrf: chrF2, Popović 2015, from 0 to 100.
-        signature, chrf_signature: what sacrebleu did to count so (Post 2018, W18-6319).
+        signature, signature_lowercase, chrf_signature: what sacrebleu did to count so (Post 2018,
+            W18-6319).
     """
 
     bleu: float
+    bleu_lowercase: float
     chrf: float
     signature: str
+    signature_lowercase: str
     chrf_signature: str
 
+    @property
+    def scores(self) -> dict[str, float]:
+        """The numbers, by their names."""
+        return {name: getattr(self, name) for name in ("bleu", "bleu_lowercase", "chrf")}
 
-def quality(outputs: Sequence[str], references: Sequence[str], lowercase: bool = False) -> Quality:
+
+def quality(outputs: Sequence[str], references: Sequence[str]) -> Quality:
     """Scores texts as people write them, not cut into tokens.
 
     Args:
         outputs: translations.
         references: one of each.
-        lowercase: take upper and lower case for equal.
     """
-    bleu, chrf = BLEU(lowercase=lowercase), CHRF(lowercase=lowercase)
-    return Quality(
-        bleu.corpus_score(list(outputs), [list(references)]).score,
-        chrf.corpus_score(list(outputs), [list(references)]).score,
-        str(bleu.get_signature()),
-        str(chrf.get_signature()),
-    )
+    metrics = BLEU(), BLEU(lowercase=True), CHRF()
+    scores = [each.corpus_score(list(outputs), [list(references)]).score for each in metrics]
+    return Quality(*scores, *(str(each.get_signature()) for each in metrics))
+
+
+def ways(options: Options) -> dict[str, Options]:
+    """What is scored for somebody who asks for these options: beside a beam, greedy decoding."""
+    if options.beam_size > 1:
+        greedy = Options(max_tokens=options.max_tokens)
+        return {"greedy": greedy, f"beam of {options.beam_size}": options}
+    return {"sampled" if options.temperature else "greedy": options}
+
+
+def outputs(model, sources: Sequence[str], options: Options | None = None) -> list[str]:
+    """The translation of each source; equal ones are translated once. Arguments: `translate`'s."""
+    distinct = list(dict.fromkeys(sources))
+    results = translate(model, distinct, options)
+    texts = {source: result.text for source, result in zip(distinct, results)}
+    return [texts[source] for source in sources]
+
+
+def score(model, pairs: Sequence[tuple[str, str]], options: Options | None = None) -> Quality:
+    """Scores the translations of sources against the texts beside them, greedy ones by default."""
+    sources, references = ([pair[side] for pair in pairs] for side in (0, 1))
+    return quality(outputs(model, sources, options), references)
 
 
 @dataclass(frozen=True)
@@ -60,12 +91,6 @@ class Band:
     bleu: float
 
 
-def score(model, pairs: Sequence[tuple[str, str]], lowercase: bool = False) -> Quality:
-    """Scores greedy translations of sources against the texts beside them."""
-    outputs = [result.text for result in translate(model, [source for source, _ in pairs])]
-    return quality(outputs, [reference for _, reference in pairs], lowercase)
-
-
 def by_length(
     sources: Sequence[str],
     outputs: Sequence[str],
@@ -77,7 +102,8 @@ def by_length(
 
     Args:
         sources: their words are what stands between spaces.
-        outputs, references, lowercase: as for `quality`.
+        outputs, references: as for `quality`.
+        lowercase: take upper and lower case for equal.
         width: lengths that are taken together.
 
     Returns:
@@ -88,9 +114,10 @@ def by_length(
         members.setdefault((max(1, len(source.split())) - 1) // width, []).append(i)
     bands = []
     for number, rows in sorted(members.items()):
-        chosen = [outputs[i] for i in rows], [references[i] for i in rows]
-        bleu = quality(*chosen, lowercase).bleu
-        bands.append(Band(number * width + 1, (number + 1) * width, len(rows), bleu))
+        bleu = BLEU(lowercase=lowercase).corpus_score(
+            [outputs[i] for i in rows], [[references[i] for i in rows]]
+        )
+        bands.append(Band(number * width + 1, (number + 1) * width, len(rows), bleu.score))
     return bands
 
 

@@ -17,7 +17,7 @@ DIRECTORY = Path(__file__).parent / "presets"
 
 @dataclass(frozen=True)
 class Preset:
-    """A line of the table.
+    """A line of the table; that of one of our own is made by training/publish.py.
 
     Args:
         where: a directory, or a handle that KerasHub resolves (`hf://`, `kaggle://`).
@@ -30,22 +30,14 @@ class Preset:
     score: str
 
 
-def _own(name: str, description: str, score: str) -> dict[str, Preset]:
-    return {name: Preset(str(DIRECTORY / name), description, score)}
+def read(directory: Path) -> Preset:
+    """What a published preset says of itself."""
+    about = json.loads((directory / "about.json").read_text(encoding="utf-8"))
+    return Preset(str(directory), about["description"], about["score"])
 
 
 PRESETS: dict[str, Preset] = {
-    **_own("bigram_names", "bigrams of letters, counted on all names", "2.4540 nats (train)"),
-    **_own("bengio_names", "Bengio 2003 over 3 letters, on names", "2.0748 nats (test)"),
-    **_own("bengio8_names", "Bengio 2003 over 8 letters, on names", "1.9723 nats (test)"),
-    **_own("elman_names", "simple RNN of 256 units, on names", "1.9881 nats (test)"),
-    **_own("gru_names", "GRU of 192 units, on names", "1.9981 nats (test)"),
-    **_own("lstm_names", "LSTM of 192 units, on names", "1.9943 nats (test)"),
-    **_own(
-        "transformer_names",
-        "Transformer of 4 layers of 128, on names",
-        "1.9065 nats (test, makemore)",
-    ),
+    path.parent.name: read(path.parent) for path in sorted(DIRECTORY.glob("[!.]*/about.json"))
 }
 
 
@@ -178,6 +170,16 @@ def save(task, directory, float16=False):
             os.replace(temporary, directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def precision(directory) -> str:
+    """The type that the weights of a preset have on disk, `float32` or `float16`."""
+    import h5py
+
+    types = set()
+    with h5py.File(Path(directory) / "model.weights.h5") as file:
+        file.visititems(lambda _, item: types.add(str(getattr(item, "dtype", ""))))
+    return "float16" if "float16" in types else "float32"
 
 
 def _halve(path):

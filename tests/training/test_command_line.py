@@ -1,6 +1,7 @@
 """The programs on trained models as one runs them, on small models with any weights."""
 
 import io
+import json
 import shutil
 import sys
 
@@ -227,11 +228,11 @@ def test_evaluation_of_a_translator(monkeypatch, capsys, translator, tmp_path):
     data = ["--data", str(tmp_path / "pairs.tsv"), "--kind", "pairs", "--part", "train"]
     data += ["--fractions", "1", "0", "0"]
     files = ["--plot", str(tmp_path / "bleu.png"), "--output", str(tmp_path / "out.txt")]
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", translator, *data, *files, "--lowercase"])
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", translator, *data, *files, "--beam-size", "2"])
     evaluate.main()
     said = capsys.readouterr().out
-    assert "BLEU" in said
-    assert "case:lc|eff:no|tok:13a" in said
+    for words in ("greedy  ", "beam of 2", "case:mixed|eff:no|tok:13a", "case:lc|eff:no|tok:13a"):
+        assert words in said
     assert "1 to   5 words,     3: BLEU" in said
     nats = float(next(line for line in said.splitlines() if line.startswith("nats")).split()[1])
     assert nats == pytest.approx(np.log(11), rel=0.3)  # hardly more than a guess
@@ -247,8 +248,10 @@ def finished(directory, translates=False, **values):
     row = dict.fromkeys(results.columns(translates), "1")
     row |= {"run": directory.name, "data": "mine", "split": "a", "command": "run <it>"}
     directory.mkdir(parents=True, exist_ok=True)
-    results.append(directory / "results.csv", row | values)
-    results.write(directory / "history.csv", [{"step": i, "val_nats": 3 - i} for i in (1, 2)])
+    results.put(directory / "results.csv", row | values)
+    losses = [{"val_nats": 3 - i, "val_bits_per_character": 2 - i / 2} for i in (1, 2)]
+    history = [{"step": step, **loss} for step, loss in enumerate(losses, 1)]
+    results.write(directory / "history.csv", history)
 
 
 def test_models_of_a_split_are_in_a_table_the_best_last(run, tmp_path):
@@ -283,6 +286,10 @@ def test_tokens_that_differ_are_compared_by_characters(run, tmp_path):
     asked = ["--dataset", "mine", "--runs", str(tmp_path), "--to", str(tmp_path / "p")]
     rows = run(compare, *asked).splitlines()[2:-1]
     assert [row.split(" | ")[5] for row in rows] == ["1.5000", "1.2500"]
+    finished(tmp_path / "z", tokenizer="words")
+    assert "| z |" in run(compare, *asked)
+    (row,) = run(compare, *asked, "--tokenizer", "words").splitlines()[2:-1]
+    assert row.startswith("| z |")
 
 
 def test_translators_are_compared_by_the_length_of_the_source(run, translator, tmp_path):
@@ -301,3 +308,39 @@ def test_translators_are_compared_by_the_length_of_the_source(run, translator, t
 def test_a_comparison_of_nothing_is_a_mistake(run, tmp_path):
     with pytest.raises(SystemExit, match="no results of mine, split b: train on it"):
         run(compare, "--dataset", "mine", "--runs", str(tmp_path), "--split", "b")
+
+
+def test_a_ladder_is_drawn_from_what_was_published(run, tmp_path, monkeypatch):
+    """Without the runs: a preset has its history, and the scores of each length."""
+    monkeypatch.setattr(results, "DIRECTORY", tmp_path / "results")
+    monkeypatch.setattr(presets, "DIRECTORY", tmp_path / "presets")
+    ladder = {"data": "multi30k", "split": "de-en", "test_beam_5_bleu_lowercase": ""}
+    for name, cased, lowercase in [("cho", 21.0, 22.0), ("sutskever", 22.0, 21.0)]:
+        folder = tmp_path / "presets" / name
+        finished(folder, True, **ladder, test_bleu=cased, test_bleu_lowercase=lowercase)
+        band = {"first": 1, "last": 5, "count": 3, "bleu": cased}
+        (folder / "about.json").write_text(json.dumps({"by_length": [band]}), encoding="utf-8")
+        (row,) = results.read(folder / "results.csv")
+        results.put(results.DIRECTORY / "multi30k.csv", row | {"test_beam_5_bleu": "30"})
+    finished(tmp_path / "presets" / "other", True, data="multi30k", split="en-de")
+    asked = ["--dataset", "multi30k_de_en", "--runs", str(tmp_path / "runs")]
+    header, _, worst, best, *lengths, _ = run(
+        compare, *asked, "--to", str(tmp_path / "p")
+    ).splitlines()
+    # As the published scores of this direction are: lower-cased.
+    assert (worst.split(" | ")[0], best.split(" | ")[0]) == ("| sutskever", "| cho")
+    assert "test bleu | test bleu lowercase | test beam 5 bleu | test chrf" in header
+    assert best.split(" | ")[3:6] == ["21.00", "22.00", "30.00"]
+    assert lengths[0] == "sutskever: BLEU by words of the source: 1 to 5: 22.0"
+    page = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert "<svg" in page
+
+
+def test_a_training_of_ones_own_stands_in_place_of_the_noted_one(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "DIRECTORY", tmp_path / "results")
+    finished(tmp_path / "runs" / "x", test_nats=2.0, seconds=5)
+    (row,) = results.read(tmp_path / "runs" / "x" / "results.csv")
+    asked = ["--dataset", "mine", "--runs", str(tmp_path / "runs"), "--to", str(tmp_path / "p")]
+    for seconds, shown in (("5", "1.0000"), ("6", "2.0000")):
+        results.put(results.DIRECTORY / "mine.csv", row | {"test_nats": 1.0, "seconds": seconds})
+        assert run(compare, *asked).splitlines()[2].split(" | ")[3] == shown

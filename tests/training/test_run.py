@@ -115,7 +115,21 @@ def test_an_early_stop_is_an_end(tiny, tmp_path, capsys):
     assert "epoch 2 " in capsys.readouterr().out
     folder = tmp_path / "runs" / "c"
     assert len((folder / "history.csv").read_text().splitlines()) < 10
+    later = tmp_path / "later.csv"
+    run.main(
+        [
+            *arguments,
+            "--optimizer.learning-rate",
+            "0",
+            "--schedule.name",
+            "constant",
+            "--results",
+            str(later),
+        ]
+    )
+    assert later.read_text() == (folder / "results.csv").read_text()
     (folder / "results.csv").unlink()  # as if killed after the training
+    capsys.readouterr()
     run.main([*arguments, "--optimizer.learning-rate", "0", "--schedule.name", "constant"])
     said = capsys.readouterr().out
     assert "epoch" not in said.split("going on after epoch")[1][3:]

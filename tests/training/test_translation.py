@@ -83,12 +83,12 @@ def test_bleu_by_hand():
     assert quality.chrf_signature.startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no")
 
 
-def test_lower_case_is_asked_for_and_said():
+def test_lower_case_is_beside_it_and_said():
     quality = translation.quality(["LE CHAT DORT ICI."], ["le chat dort ici."])
     assert quality.bleu < 50
-    same = translation.quality(["LE CHAT DORT ICI."], ["le chat dort ici."], lowercase=True)
-    assert (same.bleu, same.chrf) == (pytest.approx(100), pytest.approx(100))
-    assert "case:lc" in same.signature
+    assert quality.bleu_lowercase == pytest.approx(100)
+    assert "case:mixed" in quality.signature
+    assert "case:lc" in quality.signature_lowercase
 
 
 def test_scores_are_of_whole_texts():

@@ -36,6 +36,7 @@ class Corpus:
             part may be empty.
         split: the name of the split.
         licence, attribution: to be shown with what is made from the data; "" for a user's files.
+        lowercase: whether the scores published for it take upper and lower case for equal.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Corpus:
     split: str = "reference"
     licence: str = ""
     attribution: str = ""
+    lowercase: bool = False
 
     @property
     def hash(self) -> str:
@@ -64,10 +66,11 @@ def list_corpora() -> list[str]:
     return sorted(path.parent.name for path in DATASETS.glob("*/dataset.toml"))
 
 
-def describe(name: str) -> dict[str, Any]:
-    """What the `dataset.toml` of a data set says."""
+def describe(name: str, split: str | None = None) -> dict[str, Any]:
+    """What the `dataset.toml` of a data set says, with what it says of one split on top."""
     with (DATASETS / name / "dataset.toml").open("rb") as file:
-        return tomllib.load(file)
+        about = tomllib.load(file)
+    return about | about["splits"][split] if split else about
 
 
 def load_corpus(
@@ -149,8 +152,12 @@ def load_files(
     return _corpus(" ".join(map(str, train)), kind, parts, split="files")
 
 
-def _corpus(name: str, kind: Kind, parts: Parts, **about: str) -> Corpus:
+def _corpus(name: str, kind: Kind, parts: Parts, **about: Any) -> Corpus:
     return Corpus(name, kind, parts["train"], parts["valid"], parts["test"], **about)
+
+
+_NO_ARGUMENTS = ("counts", "languages", "lowercase", "examples")
+"""What is said of a split besides how it is made."""
 
 
 def _load_dataset(name: str, split: str | None, size: int | None) -> Corpus:
@@ -158,8 +165,7 @@ def _load_dataset(name: str, split: str | None, size: int | None) -> Corpus:
     split = split or next(iter(about["splits"]))
     if split not in about["splits"]:
         raise DataError(f"{name} has no split {split!r}; it has {', '.join(about['splits'])}")
-    options = dict(about["splits"][split])
-    options.pop("counts", None)
+    options = {k: v for k, v in about["splits"][split].items() if k not in _NO_ARGUMENTS}
     method = options.pop("method")
     if size is not None and method != "given":
         raise DataError(f"{name} has the size it has: leave out size={size}")
@@ -176,10 +182,9 @@ def _load_dataset(name: str, split: str | None, size: int | None) -> Corpus:
     else:
         texts = _EMBEDDED[name]() if about.get("embedded") else _texts(name, about)
         parts = getattr(splits, method)(_documents(texts, about["kind"]), **options)
-    licence, attribution = about["licence"], about["attribution"]
-    return _corpus(
-        name, about["kind"], parts, split=split, licence=licence, attribution=attribution
-    )
+    shown = {name: about[name] for name in ("licence", "attribution")}
+    lowercase = describe(name, split).get("lowercase", False)
+    return _corpus(name, about["kind"], parts, split=split, lowercase=lowercase, **shown)
 
 
 def _texts(dataset: str, about: dict[str, Any], wanted: Iterable[str] | None = None) -> Texts:
