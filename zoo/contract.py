@@ -264,15 +264,17 @@ def log_probabilities(logits: np.ndarray, normalizers: np.ndarray | None = None)
 
 def log_normalizers(logits: np.ndarray) -> np.ndarray:
     """The logarithm of the sum of e^x over all tokens but padding: `(rows, 1)`."""
-    real = logits[:, PAD_ID + 1 :]
-    greatest = real.max(axis=1, keepdims=True)
-    return greatest + np.log(np.exp(real - greatest).sum(axis=1, keepdims=True))
+    return _log_sums(logits[:, PAD_ID + 1 :])
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Natural log-probabilities of logits `(rows, vocabulary_size)`."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return logits - _log_sums(logits)
+
+
+def _log_sums(logits: np.ndarray) -> np.ndarray:
+    greatest = logits.max(axis=-1, keepdims=True)
+    return greatest + np.log(np.exp(logits - greatest).sum(axis=-1, keepdims=True))
 
 
 class Decodable:
