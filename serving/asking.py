@@ -119,10 +119,6 @@ class Asker:
         details = sum(_details(request, streams) for request in requests)
         self.within(param, details, self.limits.max_details, " numbers")
 
-    def room(self, bundle: Bundle, longest_prompt: int) -> int | None:
-        """Tokens that a text may have after prompts of up to so many."""
-        return None if bundle.max_length is None else bundle.max_length - longest_prompt
-
     def seconds(self, timeout: float | None) -> float:
         """How long a request may take."""
         return min(timeout or math.inf, self.limits.request_seconds)

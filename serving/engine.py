@@ -225,7 +225,7 @@ class Lane:
             if numbers:
                 self._decoder.remove(numbers)
             self._writings = {n: w for n, w in self._writings.items() if n not in numbers}
-            self._readings = deque(r for r in self._readings if not r.calls <= set(calls))
+            self._readings = deque(r for r in self._readings if r.calls & self.calls)
 
     # === Reading ===
 

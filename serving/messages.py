@@ -1,6 +1,7 @@
 """What comes in and what goes out. An unknown field or a wrong type is an error."""
 
 import dataclasses
+import inspect
 import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -24,7 +25,8 @@ class _Request(_Strict):
 
 
 # The options of a request are those of the decoder, with their defaults and descriptions.
-_said = dict(re.findall(r"^ {8}(\w+): (.+(?:\n {12}.+)*)", Options.__doc__ or "", re.MULTILINE))
+_documented = inspect.getdoc(Options) or ""
+_said = dict(re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", _documented, re.MULTILINE))
 _fields: dict[str, Any] = {
     field.name: (
         field.type,
@@ -94,6 +96,7 @@ class TranslateRequest(_TextRequest):
 
     example: ClassVar = {"text": "the cat sees a dog", "beam_size": 4}
 
+    model: str = Field("vaswani_fra_eng", description="name of a bundle; English to French if none")
     text: str | list[str] = Field(description="each sentence")
 
 

@@ -43,7 +43,7 @@ from serving.metrics import Metrics
 from serving.middleware import Gate
 from serving.web import web_app
 from zoo.bundle import Bundle, BundleError, Classifier, Task, open_bundle
-from zoo.decoding import Request, embed_in_parts, next_in_parts, score_in_parts
+from zoo.decoding import Request, embed_in_parts, next_in_parts, room, score_in_parts
 
 _CLIENTS = (pydantic.ValidationError, bentoml.exceptions.BadInput)  # errors of clients
 _logger = logging.getLogger("bentoml.zoo")
@@ -162,7 +162,7 @@ class ZooService:
         asker, bundle = self.asker, self.asker.bundle(request.model, "text-generation")
         texts = asker.texts(request.prompt, "prompt", request.n)
         prompts = await asker.prompts(bundle, *_given(texts, request.token_ids, "prompt"))
-        options = request.options(asker.room(bundle, max(map(len, prompts)) - 1))
+        options = request.options(room(bundle, max(map(len, prompts))))
         requests = [
             Request(prompt, None, option, request.attention, request.logprobs)
             for prompt in prompts
@@ -177,7 +177,7 @@ class ZooService:
         asker, bundle = self.asker, self.asker.bundle(request.model, "translation")
         texts = asker.texts(request.text, "text", request.n)
         sources = await asker.sources(bundle, texts, "text")
-        options = request.options(asker.room(bundle, 0))
+        options = request.options(room(bundle, 1))
         start = (bundle.tokenizer.eos_id,)
         requests = [
             Request(start, source, option, request.attention, request.logprobs)

@@ -98,7 +98,8 @@ def translate(
 ) -> list[decoding.Result]:
     """Translates sentences, greedily where no options say otherwise.
 
-    A translation has at most 16 tokens and twice those of its source. A blank line has no tokens.
+    A translation has at most 16 tokens and twice those of its source, and no more than the model
+    can read. A blank line has no tokens.
 
     Args:
         model: a `zoo.tasks.Seq2SeqLM`, or a `zoo.bundle.Bundle` that translates.
@@ -111,7 +112,7 @@ def translate(
         A result a sentence, in their order.
     """
     options = options or decoding.Options(max_tokens=MAX_TOKENS)
-    bound = min(options.max_tokens, model.max_length or options.max_tokens)
+    options = within(options, model, 1)
     empty = decoding.Result("", (), (), "end")
     requests = {}
     for i, source in enumerate(sources):
@@ -120,7 +121,8 @@ def translate(
                 model.tokenizer, "", source, options, model.source_tokenizer, attention
             )
             most = max(options.min_tokens, 16 + 2 * len(request.source_ids or ()))
-            requests[i] = replace(request, options=replace(options, max_tokens=min(bound, most)))
+            most = min(most, options.max_tokens)
+            requests[i] = replace(request, options=replace(options, max_tokens=most))
     written = write(model, list(requests.values()), batch_size)
     results = dict(zip(requests, written))
     return [results.get(i, empty) for i in range(len(sources))]
@@ -135,6 +137,8 @@ def complete(
 ) -> list[str]:
     """Whole texts with these beginnings, so many of each; the seed of each is one more.
 
+    They have no more tokens than the model can read.
+
     Args:
         model: a `zoo.tasks.CausalLM`, or a `zoo.bundle.Bundle` that does not translate.
         beginnings: of the texts.
@@ -144,12 +148,21 @@ def complete(
     """
     prompts = [text for text in beginnings for _ in range(number)]
     seeds = [None if options.seed is None else options.seed + i for i in range(len(prompts))]
-    requests = [
-        decoding.Request.of(model.tokenizer, prompt, options=replace(options, seed=seed))
-        for prompt, seed in zip(prompts, seeds)
-    ]
+    requests = []
+    for prompt, seed in zip(prompts, seeds):
+        request = decoding.Request.of(model.tokenizer, prompt, options=replace(options, seed=seed))
+        allowed = within(request.options, model, len(request.prompt_ids))
+        requests.append(replace(request, options=allowed))
     results = write(model, requests, batch_size)
     return [p + one.text for p, result in zip(prompts, results) for one in result.ranked]
+
+
+def within(options: decoding.Options, model, prompt: int) -> decoding.Options:
+    """The options, with as many tokens at most as there is room for after a prompt."""
+    most = decoding.room(model, prompt)
+    if most is None or options.max_tokens <= most:
+        return options
+    return replace(options, max_tokens=max(1, most))
 
 
 def table(results: Iterable[decoding.Result]) -> Iterator[str]:

@@ -117,7 +117,7 @@ class StateSpec:
 def join(spec: StateSpec, states: Sequence[State]) -> State:
     """Stacks the rows of several states; shorter caches get empty slots at the right."""
     joined = {}
-    if len({_rows_a_source(spec, state) for state in states}) > 1:
+    if len({rows_a_source(spec, state) for state in states}) > 1:
         states = [_with_constants_by_row(spec, state) for state in states]
     for leaf in spec:
         arrays = [state[leaf.name] for state in states if leaf.name in state]
@@ -159,7 +159,7 @@ def take_constants(spec: StateSpec, state: State, rows) -> State:
     constants = _constants(spec, state)
     if not constants or not len(rows):
         return {name: array[:0] for name, array in constants.items()}
-    sources = np.asarray(rows) // _rows_a_source(spec, state)
+    sources = np.asarray(rows) // rows_a_source(spec, state)
     changes = np.flatnonzero(np.diff(sources))
     count = int(changes[0]) + 1 if len(changes) else len(sources)
     if len(constants) < len(state) and np.array_equal(sources[::count].repeat(count), sources):
@@ -169,7 +169,7 @@ def take_constants(spec: StateSpec, state: State, rows) -> State:
     return {name: array[sources] for name, array in constants.items()}
 
 
-def _rows_a_source(spec: StateSpec, state: State) -> int:
+def rows_a_source(spec: StateSpec, state: State) -> int:
     """How many rows each row of the constants stands for."""
     constants = _constants(spec, state)
     sources = next(map(len, constants.values()), 0)
@@ -178,7 +178,7 @@ def _rows_a_source(spec: StateSpec, state: State) -> int:
 
 
 def _with_constants_by_row(spec: StateSpec, state: State) -> State:
-    count = _rows_a_source(spec, state)
+    count = rows_a_source(spec, state)
     repeated = {
         name: array.repeat(count, axis=0) for name, array in _constants(spec, state).items()
     }

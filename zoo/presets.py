@@ -160,16 +160,21 @@ def save(task, directory, float16=False):
         if float16:
             _halve(temporary / "model.weights.h5")
         temporary.chmod(0o755)  # a temporary directory is its owner's alone
-        if directory.exists():
-            old = directory.with_name(f".{directory.name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(directory, old)
-            os.replace(temporary, directory)
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, directory)
+        replace(temporary, directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace(new: Path, directory: Path) -> None:
+    """Puts a directory in the place of another, if there is one, on the same file system."""
+    if directory.exists():
+        old = directory.with_name(f".{directory.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(directory, old)
+        os.replace(new, directory)
+        shutil.rmtree(old)
+    else:
+        os.replace(new, directory)
 
 
 def precision(directory) -> str:

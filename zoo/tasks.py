@@ -139,13 +139,15 @@ class Generator(contract.Decodable):
         return {name: array[:, :, :time, : slots[name]] for name, array in weights.items()}
 
     def _run(self, call, token_ids, state):
-        # Compiled functions are made for one shape: rows, time and capacity go up in powers of two.
+        # Compiled functions are made for few shapes: rows (of a source), time and capacity go up in
+        # powers of two.
         rows, time = token_ids.shape
         padded = np.pad(token_ids, [(0, 0), (0, _power_of_two(time) - time)])
         used = int(state["cursor"].max(initial=0)) if "cursor" in state else 0
         state = contract.widen(self.state_spec, state, _power_of_two(max(used + time, 8)))
-        if (more := _power_of_two(rows)) > rows:  # the first row stands for those that are missing
-            filled = np.arange(more) * (np.arange(more) < rows)
+        beams = contract.rows_a_source(self.state_spec, state)
+        if (wanted := beams * _power_of_two(rows // beams)) > rows:
+            filled = np.arange(wanted) % rows  # whoever is there stands for those that are missing
             padded, state = padded[filled], self.take(state, filled)
         logits, *more = call.predict_on_batch({"token_ids": padded, "state": state})
         more = [{name: array[:rows] for name, array in arrays.items()} for arrays in more]

@@ -166,6 +166,7 @@ def test_classify(post, directory):
         ("translate", {"model": "letters", "text": "a"}, 400, "model"),
         ("translate", {"model": "translator"}, 400, "text"),
         ("generate", {"prompt": "a"}, 400, "model"),
+        ("translate", {"text": "I love you."}, 404, "model"),  # vaswani_fra_eng is not here
         ("generate", {"model": "letters", "promt": "a"}, 400, "promt"),
         ("generate", {"model": "letters", "prompt": 3}, 400, "prompt"),
         ("generate", {"model": "letters", "prompt": []}, 400, "prompt"),

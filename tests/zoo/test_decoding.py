@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from zoo.command_line import complete
 from zoo.contract import PAD_ID
 from zoo.decoding import (
     Decoder,
@@ -39,6 +40,16 @@ def texts():
 
 
 # === The loop ===
+
+
+def test_texts_go_as_far_as_the_model_reads():
+    model = texts()
+    model.tokenizer, model.max_length = TOKENIZER, 8
+    found = complete(model, ["a", "abcd"], Options(max_tokens=100))
+    # <eos> and the beginning are read, and all that is written but the last token.
+    assert [len(text) for text in found] == [8, 8]
+    with pytest.raises(InvalidOption, match="prompt"):
+        complete(model, ["abcdefgh"], Options())
 
 
 def test_greedy_by_hand():

@@ -24,6 +24,7 @@ from zoo.decoding.scoring import (
     next_in_parts,
     next_tokens,
     prompt_reader,
+    room,
     score,
     score_in_parts,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "next_in_parts",
     "next_tokens",
     "prompt_reader",
+    "room",
     "score",
     "score_in_parts",
     "stream",

@@ -241,14 +241,20 @@ def read_prompts(model: Decodable, requests: Sequence[Request]) -> State:
     return reader.state
 
 
+def room(model: Decodable, prompt: int) -> int | None:
+    """How many tokens can be written after so many of a prompt; `None`: there is no bound."""
+    # The last token that is written is not read.
+    return None if model.max_length is None else model.max_length - prompt + 1
+
+
 def check_length(model: Decodable, request: Request, max_tokens: int) -> None:
     """Raises `InvalidOption` where a text of so many tokens is longer than what the model reads."""
-    prompt, limit = len(request.prompt_ids), model.max_length
-    if limit and prompt > limit:
-        raise InvalidOption("prompt", f"{prompt} tokens", f"at most {limit} tokens")
-    # The last token that is written is not read.
-    if limit and prompt + max_tokens - 1 > limit:
-        allowed = f"at most {limit - prompt + 1} after a prompt of {prompt} tokens"
+    prompt = len(request.prompt_ids)
+    most = room(model, prompt)
+    if most is not None and most < 1:
+        raise InvalidOption("prompt", f"{prompt} tokens", f"at most {model.max_length} tokens")
+    if most is not None and max_tokens > most:
+        allowed = f"at most {most} after a prompt of {prompt} tokens"
         raise InvalidOption("max_tokens", max_tokens, allowed)
 
 
