@@ -121,13 +121,13 @@ class Validate(keras.callbacks.Callback):
         self.best: list[list] = []
 
     def on_epoch_end(self, epoch, logs):
-        if not math.isfinite(logs["loss"]):
-            raise UserError(
-                "the loss is no longer a number: lower --optimizer.learning-rate, or clip the "
-                "gradients with --optimizer.global-clipnorm"
-            )
         with moving_average(self.model, self.use_ema):
             scores = self.score()
+            if not math.isfinite(logs["loss"] + scores["nats"]):
+                raise UserError(
+                    "the loss is no longer a number: lower --optimizer.learning-rate, or clip the "
+                    "gradients with --optimizer.global-clipnorm"
+                )
             logs.update({f"val_{name}": value for name, value in scores.items()})
             entry = [self.rank(epoch, scores), f"epoch_{epoch + 1:05d}.h5"]
             self.best = sorted([*self.best, entry])[: self.keep]

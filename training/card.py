@@ -186,8 +186,9 @@ def _limits(about, row, saved, data) -> str:
 
 def _samples(samples: list[list[str]], kind: str) -> str:
     if kind == "pairs":
-        lines = (f"| {source} | {target} |" for source, target in samples)
-        return "By a beam of 5.\n\n| source | translation |\n|---|---|\n" + "\n".join(lines)
+        lines = "\n".join(f"| {source} | {target} |" for source, target in samples)
+        said = "Greedy, as the command above gives them."
+        return f"{said}\n\n| source | translation |\n|---|---|\n{lines}"
     texts = ("\n" if kind == "lines" else "\n```\n\n```text\n").join(text for _, text in samples)
     return f"Drawn at temperature 0.8.\n\n```text\n{texts}\n```"
 

@@ -73,8 +73,15 @@ def wrap(backbone, planner: Planner) -> keras.Model:
     """The model that reads what `dataset` gives of this planner; its weights are the backbone's.
 
     Raises:
-        UserError: as many rows cannot be shared among the devices.
+        UserError: the rows are longer than the network can read, or as many cannot be shared among
+            the devices.
     """
+    most = backbone.network.max_length
+    if most and planner.longest > most:
+        raise UserError(
+            f"rows have up to {planner.longest} tokens and the model reads {most}: raise "
+            "--model.max-sequence-length, lower --window or --max-length, or leave long texts out"
+        )
     if isinstance(planner, Streams):
         if planner.batch_size % distribution.devices():
             raise UserError(

@@ -109,7 +109,7 @@ def same_training(row: Row, other: Row | None) -> bool:
 def directory(row: Row, runs: Path) -> Path | None:
     """Where the history of a training is: in the preset that was made of it, or in its run."""
     for path in (presets.DIRECTORY / row["run"], runs / row["run"]):
-        if (path / "history.csv").is_file():
+        if all((path / name).is_file() for name in ("history.csv", "results.csv")):
             (found,) = results.read(path / "results.csv")
             if same_training(found, row):
                 return path
@@ -130,10 +130,14 @@ def _lowercase(row: Row) -> bool:
     return named and corpora.describe(row["data"], row["split"]).get("lowercase", False)
 
 
+def scored(row: Row, name: str) -> str:
+    """The part whose score counts: the test part, or the next best that there is; "" for none."""
+    return next((part for part in reversed(results.PARTS) if row.get(f"{part}_{name}")), "")
+
+
 def score(row: Row, name: str) -> float:
-    """That of the test part, else of the next best that there is; NaN where there is none."""
-    scores = (row.get(f"{part}_{name}") for part in reversed(results.PARTS))
-    return float(next(filter(None, scores), "nan"))
+    """The score that counts, of `scored`'s part; NaN where there is none."""
+    return float(row.get(f"{scored(row, name)}_{name}") or "nan")
 
 
 def table(rows: list[Row]) -> list[list[str]]:
@@ -147,15 +151,17 @@ def table(rows: list[Row]) -> list[list[str]]:
     of_metrics = [f"test {name.replace('_', ' ')}" for name in metrics]
     lines = [["run", "split", "parameters", *of_metrics, "minutes", "command"]]
     for row in rows:
-        scores = [_shown(score(row, name), name) for name in metrics]
+        scores = [_shown(row, name) for name in metrics]
         minutes = f"{float(row['seconds']) / 60:.1f}"
         about = [row["run"], row["split"], f"{int(row['parameters']):,}"]
         lines.append([*about, *scores, minutes, row["command"]])
     return lines
 
 
-def _shown(value: float, name: str) -> str:
-    return "" if math.isnan(value) else f"{value:.{2 if 'bleu' in name or name == 'chrf' else 4}f}"
+def _shown(row: Row, name: str) -> str:
+    part, digits = scored(row, name), 2 if "bleu" in name or name == "chrf" else 4
+    other = f" ({part})" if part != "test" else ""
+    return f"{score(row, name):.{digits}f}{other}" if part else ""
 
 
 def bands(run: Path, splits: Sequence[str]) -> list[translation.Band]:
@@ -216,6 +222,7 @@ def draw(rows: list[Row], curves: dict[str, list[Row]], lengths: dict[str, list]
         axes[2].set(xlabel="steps", ylabel=f"{LABELS[loss]}, validation")
     if lengths:
         translation.draw_by_length(axes[3], lengths, colors)
+        axes[3].set_ylabel(axes[0].get_ylabel())
     for panel in axes:
         panel.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
@@ -224,14 +231,18 @@ def draw(rows: list[Row], curves: dict[str, list[Row]], lengths: dict[str, list]
 
 def draw_scores(axes, rows: list[Row], colors: dict[str, Any], column: str, unit: float) -> None:
     """A mark a model."""
+    from matplotlib.ticker import EngFormatter
+
     name = metric(rows)
     values = [float(row[column]) / unit for row in rows]
     for row, value in zip(rows, values):
-        place = value, score(row, name)
-        axes.plot(*place, "o", markersize=9, color=colors[row["run"]], label=row["run"])
+        place, part = (value, score(row, name)), scored(row, name)
+        label = row["run"] if part == "test" else f"{row['run']} ({part})"
+        axes.plot(*place, "o", markersize=9, color=colors[row["run"]], label=label)
     axes.set_ylabel(f"{LABELS[name]}, test")
     if max(values) > 10 * min(values):
         axes.set_xscale("symlog" if min(values) < 1 else "log")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # after the scale, which brings its own
 
 
 PAGE = """<!doctype html>

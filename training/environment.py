@@ -5,6 +5,7 @@ import ctypes
 import importlib.util
 import os
 import platform
+import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
@@ -132,7 +133,7 @@ def hardware() -> str:
 
 def command() -> str:
     """The command line, as one would type it."""
-    return f"KERAS_BACKEND={backend()} python {' '.join(sys.argv)}"
+    return f"KERAS_BACKEND={backend()} python {shlex.join(sys.argv)}"
 
 
 @contextlib.contextmanager

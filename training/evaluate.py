@@ -177,14 +177,18 @@ def exact(data: inputs.Inputs, part: str, network, window: int, rows=None, strid
 
 def main() -> None:
     """Prints the scores that the command line asks for."""
-    first = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
-    path = presets.find(first) / "recipe.toml" if first else Path()
+    first = next(iter(sys.argv[1:]), "--help")
+    if first.startswith("-") and first not in ("-h", "--help"):
+        raise UserError(f"the model comes first, before {first}")
+    path = presets.find(first) / "recipe.toml"
     default = Options(model=tyro.MISSING, texts=Texts(data=tyro.MISSING))
     if path.is_file():  # the defaults are what the model was trained on
         trained = recipe.saved(path, Data)
         texts = recipe.saved(path, Texts)
         default = Options(model=tyro.MISSING, texts=texts, window=trained.window)
     options = tyro.cli(Options, default=default, description=__doc__)
+    if options.bundle and options.dynamic is not None:
+        raise UserError("--dynamic is for a model in Keras: leave out --bundle")
     corpus = inputs.read(options.texts)
     environment.prepare()
     environment.configure(dtype=options.dtype)
@@ -211,44 +215,57 @@ def main() -> None:
         f"the {options.part} part of {corpus.name} (split {corpus.split}, "
         f"sha256 {corpus.hash[:12]})"
     )
+    of_ways, bands = {}, []
+    if corpus.kind == "pairs":
+        of_ways, bands = score_translations(model, corpus, options)
     if options.json:
-        if corpus.kind == "pairs":
-            scores |= translation.score(model, getattr(corpus, options.part)).scores
+        for number, (way, quality) in enumerate(of_ways.items()):
+            prefix = f"{way}_" if number else ""
+            scores |= {f"{prefix}{name}": value for name, value in quality.scores.items()}
         print(json.dumps({"data": about, **scores}))
         return
     print(f"{options.model} on {about}")
     print(f"{planner.targets_per_pass} tokens of {task.tokenizer}, each <eos> counted")
     for name, value in scores.items():
         print(f"{name:<19} {value:.4f}")
-    if corpus.kind == "pairs":
-        score_translations(model, corpus, options)
-
-
-def score_translations(model, corpus: Corpus, options: Options) -> None:
-    """Translates the sources, prints the scores, and writes the files that were asked for."""
-    pairs = getattr(corpus, options.part)
-    sources, references = ([pair[side] for pair in pairs] for side in (0, 1))
-    for name, way in translation.ways(options.decoding).items():
-        outputs = translation.outputs(model, sources, way)
-        quality = translation.quality(outputs, references)
+    for way, quality in of_ways.items():
         print(
-            f"{name:<19} BLEU {quality.bleu:.2f}, lower-cased {quality.bleu_lowercase:.2f}, "
+            f"{way:<19} BLEU {quality.bleu:.2f}, lower-cased {quality.bleu_lowercase:.2f}, "
             f"chrF {quality.chrf:.2f}"
         )
-    print(f"{'BLEU':<19} {quality.signature}")
-    print(f"{'lower-cased':<19} {quality.signature_lowercase}")
-    print(f"{'chrF':<19} {quality.chrf_signature}")
+    for quality in [*of_ways.values()][:1]:
+        print(f"{'BLEU':<19} {quality.signature}")
+        print(f"{'lower-cased':<19} {quality.signature_lowercase}")
+        print(f"{'chrF':<19} {quality.chrf_signature}")
+    for band in bands:
+        print(f"{band.first:>3} to {band.last:>3} words, {band.count:>5}: BLEU {band.bleu:.2f}")
+
+
+def score_translations(
+    model, corpus: Corpus, options: Options
+) -> tuple[dict[str, translation.Quality], list[translation.Band]]:
+    """Translates the sources in each way, and writes the files that were asked for.
+
+    Returns:
+        The quality of each way, and where a plot was asked for the BLEU by length that is in it.
+    """
+    pairs = getattr(corpus, options.part)
+    sources, references = ([pair[side] for pair in pairs] for side in (0, 1))
+    of_ways: dict[str, translation.Quality] = {}
+    bands: list[translation.Band] = []
+    for name, way in translation.ways(options.decoding).items():
+        outputs = translation.outputs(model, sources, way)
+        of_ways[name] = translation.quality(outputs, references)
     if options.output:
         options.output.write_text("".join(f"{text}\n" for text in outputs), encoding="utf-8")
     if options.plot:
         from matplotlib.figure import Figure  # not pyplot, which looks for a screen
 
         bands = translation.by_length(sources, outputs, references, corpus.lowercase)
-        for band in bands:
-            print(f"{band.first:>3} to {band.last:>3} words, {band.count:>5}: BLEU {band.bleu:.2f}")
         figure = Figure(figsize=(8, 4.5), layout="constrained")
         translation.draw_by_length(figure.subplots(), {options.model: bands})
         figure.savefig(options.plot, dpi=120)
+    return of_ways, bands
 
 
 if __name__ == "__main__":

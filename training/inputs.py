@@ -8,12 +8,12 @@ import numpy as np
 from training.data.corpora import Corpus, load_corpus, load_files
 from training.data.download import DataError
 from training.data.pipelines import (
-    Batch,
     Ids,
     Pairs,
     Planner,
     Sequences,
     Streams,
+    Strided,
     Windows,
     token_stream,
     tokenize,
@@ -59,17 +59,12 @@ class Inputs:
                 order="random" if options.crops == "random" else "shuffled",
                 seed=seed,
             )
-        texts = list(zip(*rows))
-        if options.max_length:  # an <eos> counts
-            texts = [text for text in texts if max(map(len, text)) < options.max_length]
-        lengths = [max(map(len, text)) + 1 for text in texts]
-        shares = np.arange(1, options.buckets + 1) / options.buckets
-        boundaries = {int(np.quantile(lengths, share)) for share in shares} if texts else {1}
         return self._planner(
-            *([text[i] for text in texts] for i in range(len(rows))),
+            *rows,
             batch_size=None if options.batch_tokens else options.batch_size,
             batch_tokens=options.batch_tokens,
-            boundaries=sorted(boundaries),
+            buckets=options.buckets,
+            max_length=options.max_length,
             seed=seed,
         )
 
@@ -140,44 +135,6 @@ class Inputs:
             tokenize(self.source_tokenizer, [source for source, _ in texts]),
             tokenize(self.tokenizer, [target for _, target in texts]),
         ]
-
-
-class Strided(Planner):
-    """Overlapping windows over one long text, for a model that carries no state.
-
-    Window `i` ends with target `(i + 1) * stride`; its last `stride` targets count, the rest is
-    what the model knows of the text before them.
-
-    Args:
-        stream: the targets, `(tokens,)`, as `token_stream` gives them.
-        batch_size: windows a batch.
-        window: tokens a window.
-        stride: from 1 (each token is given a full window) to `window` (windows side by side).
-    """
-
-    def __init__(self, stream: Ids, batch_size: int, window: int, stride: int):
-        if not 1 <= stride <= window:
-            raise UserError(f"--stride must be from 1 to the window of {window}, not {stride}")
-        self.window, self.stride, self.batch_size = window, stride, batch_size
-        self.targets_per_pass = len(stream)
-        self.steps_per_pass = -(-len(stream) // (stride * batch_size))
-        # What stands behind the end only fills the last windows.
-        self._targets = np.concatenate([stream, np.full(window * batch_size, EOS_ID, "int32")])
-        self._inputs = np.concatenate([np.array([EOS_ID], "int32"), self._targets[:-1]])
-
-    def batch(self, step: int) -> Batch:
-        windows = step * self.batch_size + np.arange(self.batch_size)
-        ends = (windows + 1) * self.stride
-        starts = np.minimum(np.maximum(ends - self.window, 0), self.targets_per_pass)
-        positions = starts[:, None] + np.arange(self.window)
-        counts = (positions >= ends[:, None] - self.stride) & (positions < ends[:, None])
-        counts &= positions < self.targets_per_pass
-        x, y = self._inputs[positions], self._targets[positions]
-        return {"token_ids": x}, y, counts.astype("float32")
-
-    @property
-    def _shape(self):
-        return self.batch_size, self.window
 
 
 def load(options: Data) -> Inputs:

@@ -4,7 +4,6 @@ import importlib
 from dataclasses import asdict
 from typing import Any
 
-from training.data.pipelines import Sequences, Streams, Windows
 from training.inputs import Inputs
 from training.recipe import ARCHITECTURES, UserError
 from zoo.backbone import Backbone, EncoderDecoder, EncoderDecoderBackbone
@@ -44,13 +43,3 @@ def make(options: Any, data: Inputs):
         return CausalLM(backbone, CausalLMPreprocessor(tokenizer))
     reader = None if joint else PresetTokenizer(source)
     return Seq2SeqLM(backbone, Seq2SeqLMPreprocessor(tokenizer, source_tokenizer=reader))
-
-
-def check_length(network, planner: Sequences | Streams | Windows) -> None:
-    """Raises `UserError` where the rows of a planner are longer than a network can read."""
-    longest = planner.boundaries[-1] if isinstance(planner, Sequences) else planner.window
-    if network.max_length and longest > network.max_length:
-        raise UserError(
-            f"rows have up to {longest} tokens and --model.max-sequence-length is "
-            f"{network.max_length}: raise that, or lower --window or --max-length"
-        )

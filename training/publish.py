@@ -52,7 +52,7 @@ def main(arguments: Arguments) -> None:
     environment.configure()
     to = presets.DIRECTORY / arguments.name
     if arguments.keep:
-        describe(to)
+        note(to, describe(to))
     else:
         publish(arguments.run or Path("runs") / arguments.name, to)
     size = sum(file.stat().st_size for file in to.rglob("*") if file.is_file())
@@ -63,22 +63,37 @@ def publish(run: Path, to: Path) -> None:
     """Saves the preset, and notes its scores in training/results.
 
     Raises:
-        UserError: the run has not finished.
+        UserError: the run has not finished, was trained on other data than there is now, or on the
+            user's own, or what is stored does not score as it did.
     """
     import zoo
 
     if not (run / "results.csv").is_file():
         raise UserError(f"{run} has no results.csv: let the run finish, or name another with --run")
     (row,) = results.read(run / "results.csv")
-    for float16 in (True, False):
-        presets.save(zoo.load(run), to, float16)
-        results.put(to / "results.csv", row)
-        for name in ("recipe.toml", "history.csv"):
-            if (run / name).is_file():
-                shutil.copy(run / name, to)
-        about = describe(to)
-        if stays(about, row):
-            break
+    if row["data"] not in corpora.list_corpora():
+        raise UserError(f"{run} was trained on files of your own: a card needs a dataset.toml")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as folder:
+        draft = Path(folder) / to.name
+        for float16 in (True, False):
+            presets.save(zoo.load(run), draft, float16)
+            results.put(draft / "results.csv", row)
+            for name in ("recipe.toml", "history.csv"):
+                if (run / name).is_file():
+                    shutil.copy(run / name, draft)
+            about = describe(draft)
+            if stays(about, row):
+                break
+        else:
+            raise UserError(f"what {run} saved does not score as it did: {about['scores']}")
+        presets.replace(draft, to)
+    note(to, about)
+
+
+def note(preset: Path, about: dict[str, Any]) -> None:
+    """Puts the row of a preset into training/results, with the scores of what is stored."""
+    (row,) = results.read(preset / "results.csv")
     scores = {f"{about['part']}_{name}": value for name, value in about["scores"].items()}
     results.put(results.DIRECTORY / f"{row['data']}.csv", row | scores | about["signatures"])
 
@@ -181,13 +196,9 @@ def exported(directory: Path) -> Iterator[Decodable]:
 def samples(model: Any, beginnings: list[str]) -> list[tuple[str, str]]:
     """What a task or a bundle writes to each beginning, or makes of each source."""
     if model.source_tokenizer:
-        translations = translation.outputs(model, beginnings, translation.BEAM)
-        return list(zip(beginnings, translations))
-    most = min(SAMPLED.max_tokens, model.max_length or SAMPLED.max_tokens)
-    prompt = max(len(model.tokenizer.encode(text)) + 1 for text in beginnings)
-    options = replace(SAMPLED, max_tokens=most - prompt)
+        return list(zip(beginnings, translation.outputs(model, beginnings)))
     return [
-        (text, command_line.complete(model, [text], replace(options, seed=seed))[0])
+        (text, command_line.complete(model, [text], replace(SAMPLED, seed=seed))[0])
         for seed, text in enumerate(beginnings)
     ]
 

@@ -133,6 +133,8 @@ class Schedule:
     """inverse_sqrt: as Vaswani et al. (2017) have it; plateau: less when validation stays put."""
     warmup_steps: int = bounded(0, 0)
     """Steps of linear growth to the learning rate; not for plateau."""
+    cooldown_steps: int = bounded(0, 0)
+    """The last so many steps of the training, in which the rate falls to 0; not for plateau."""
     final_fraction: float = bounded(0.0, 0, 1)
     """Share of the learning rate that cosine ends with."""
     factor: float = bounded(0.5, 0, 0.999)

@@ -22,7 +22,8 @@ COLUMNS = (
     *("seconds", "hardware", "date", "command"),
 )
 """Of every row. `nats` is the mean negative log-likelihood of a token, each `<eos>` counted, of the
-saved weights, as training/evaluate.py finds it; `seconds` are those of the training alone."""
+saved weights, as training/evaluate.py finds it; `seconds` are those of the epochs and of the
+validation after each."""
 
 OF_TRANSLATIONS = (
     *(f"{part}_{metric}" for part in PARTS for metric in ("bleu", "bleu_lowercase", "chrf")),
@@ -74,7 +75,7 @@ def put(path: Path, row: dict[str, Any]) -> None:
     write(path, [{name: _rounded(each.get(name, "")) for name in names} for each in rows])
 
 
-_WHERE = re.compile(r" --(?:restart(?!\S)|(?:runs|results)[= ]\S+)")
+_WHERE = re.compile(r" --(?:restart(?!\S)|(?:runs|results)[= ](?:'[^']*'|\S+))")
 """What of a command says only where things go, which makes no other model."""
 
 

@@ -79,7 +79,7 @@ def fit(task, options: Any, data: inputs.Inputs, directory: RunDirectory) -> tup
     """Fits a model by gradient descent."""
     import keras
 
-    from training import callbacks, carried, losses, networks, optimizers, schedules, translation
+    from training import callbacks, carried, losses, optimizers, schedules, translation
     from training.checkpoints import Checkpoint
     from training.evaluate import scorer
 
@@ -91,7 +91,8 @@ def fit(task, options: Any, data: inputs.Inputs, directory: RunDirectory) -> tup
         )
     carries = text.crops in (None, "carried") and can_carry
     planner = data.training(text, options.seed, carries)
-    networks.check_length(backbone.network, planner)
+    if planner.left_out:
+        log.info("%d texts are longer than --max-length and left out", planner.left_out)
     steps = options.steps_per_epoch or planner.steps_per_pass
     rate = schedules.make(options.schedule, options.optimizer.learning_rate, options.epochs * steps)
     model = carried.wrap(backbone, planner)
@@ -133,6 +134,10 @@ def fit(task, options: Any, data: inputs.Inputs, directory: RunDirectory) -> tup
     )
     done, stopped = checkpoint.restore(model)
     distribution.check_equal(done, data.corpus.hash)
+    if done > options.epochs:
+        raise UserError(
+            f"{directory.path} has {done} epochs: ask for --epochs {done} or more, or --restart"
+        )
     if done:
         log.info("going on after epoch %d", done)
     if not stopped and done < options.epochs:
@@ -172,10 +177,11 @@ def finish(
     presets.save(task, directory.preset)
     shutil.copy(directory.recipe, directory.preset)
     scores: dict[str, Any] = {}
-    for part in [part for part in ("valid", "test") if getattr(data.corpus, part)] or ["train"]:
+    parts = [part for part in ("valid", "test") if getattr(data.corpus, part)] or ["train"]
+    for part in parts:
         planner = exact(data, part, task.backbone.network, options.text.window)
         found = scorer(task.backbone, planner, data.characters(part))()
-        if data.corpus.kind == "pairs":
+        if data.corpus.kind == "pairs" and part == parts[-1]:  # translating takes a while
             quality = translation.score(task, getattr(data.corpus, part))
             found |= quality.scores
             scores["signature"] = quality.signature

@@ -57,7 +57,7 @@ def ways(options: Options) -> dict[str, Options]:
     """What is scored for somebody who asks for these options: beside a beam, greedy decoding."""
     if options.beam_size > 1:
         greedy = Options(max_tokens=options.max_tokens)
-        return {"greedy": greedy, f"beam of {options.beam_size}": options}
+        return {"greedy": greedy, f"beam_{options.beam_size}": options}
     return {"sampled" if options.temperature else "greedy": options}
 
 
@@ -123,11 +123,20 @@ def by_length(
 
 def draw_by_length(axes, models: Mapping[str, Sequence[Band]], colors=None) -> None:
     """Draws the BLEU of the bands of each model, and how many sources they have."""
+    counts: dict[tuple[int, int], set[int]] = {}
     for name, bands in models.items():
         middles = [(band.first + band.last) / 2 for band in bands]
         scores = [band.bleu for band in bands]
         axes.plot(middles, scores, "o-", label=name, color=(colors or {}).get(name))
-    axes.set_xticks(middles, [f"{band.first}-{band.last}\n({band.count})" for band in bands])
-    axes.set_ylim(0, 105)
+        for band in bands:
+            counts.setdefault((band.first, band.last), set()).add(band.count)
+    axes.set_xticks(
+        [sum(band) / 2 for band in counts],
+        [
+            f"{first}-{last}\n({' or '.join(map(str, sorted(found)))})"
+            for (first, last), found in counts.items()
+        ],
+    )
+    axes.set_ylim(bottom=0)
     axes.set_xlabel("words of the source (and how many sources)")
     axes.set_ylabel("BLEU")

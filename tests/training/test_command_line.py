@@ -21,6 +21,7 @@ from training import (
     translate,
     translation,
 )
+from training.recipe import UserError
 from zoo import presets, tokenizers
 from zoo.backbone import Backbone, EncoderDecoderBackbone
 from zoo.decoding import Options
@@ -231,13 +232,28 @@ def test_evaluation_of_a_translator(monkeypatch, capsys, translator, tmp_path):
     monkeypatch.setattr(sys, "argv", ["evaluate.py", translator, *data, *files, "--beam-size", "2"])
     evaluate.main()
     said = capsys.readouterr().out
-    for words in ("greedy  ", "beam of 2", "case:mixed|eff:no|tok:13a", "case:lc|eff:no|tok:13a"):
+    for words in ("greedy  ", "beam_2", "case:mixed|eff:no|tok:13a", "case:lc|eff:no|tok:13a"):
         assert words in said
     assert "1 to   5 words,     3: BLEU" in said
     nats = float(next(line for line in said.splitlines() if line.startswith("nats")).split()[1])
     assert nats == pytest.approx(np.log(11), rel=0.3)  # hardly more than a guess
     assert (tmp_path / "bleu.png").read_bytes().startswith(b"\x89PNG")
     assert len((tmp_path / "out.txt").read_text().splitlines()) == 3
+    sys.argv.append("--json")
+    evaluate.main()
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["nats"] == pytest.approx(nats, abs=1e-4)
+    assert {"bleu", "beam_2_bleu", "beam_2_chrf"} <= set(scores)
+
+
+def test_what_cannot_be_evaluated_is_said_in_one_line(monkeypatch, writer):
+    for arguments, said in (
+        (["--part", "valid", "x"], "the model comes first, before --part"),
+        ([writer, "--data", "a", "--bundle", "b", "--dynamic", "0.1"], "leave out --bundle"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments])
+        with pytest.raises(UserError, match=said):
+            evaluate.main()
 
 
 # === compare.py ===
@@ -277,7 +293,7 @@ def test_models_of_a_split_are_in_a_table_the_best_last(run, tmp_path):
 def test_a_data_set_without_a_test_part_is_scored_on_validation(run, tmp_path):
     finished(tmp_path / "x", test_nats="", valid_nats=1.25, train_nats="")
     asked = ["--dataset", "mine", "--runs", str(tmp_path), "--to", str(tmp_path / "p")]
-    assert run(compare, *asked).splitlines()[2].split(" | ")[3] == "1.2500"
+    assert run(compare, *asked).splitlines()[2].split(" | ")[3] == "1.2500 (valid)"
 
 
 def test_tokens_that_differ_are_compared_by_characters(run, tmp_path):

@@ -11,7 +11,7 @@ ROWS = [RNG.integers(3, 9, RNG.integers(1, 12)).astype("int32") for _ in range(5
 STREAM = RNG.integers(3, 9, 200).astype("int32")
 PLANNERS = {
     "sequences": (lambda: Sequences(ROWS, batch_size=8), (8, None)),
-    "sequences of one length": (lambda: Sequences(ROWS, batch_size=8, boundaries=[12]), (8, 12)),
+    "sequences of one length": (lambda: Sequences(ROWS, batch_size=8, buckets=1), (8, 12)),
     "sequences by tokens": (lambda: Sequences(ROWS, batch_tokens=48), (None, None)),
     "pairs": (lambda: Pairs(ROWS, ROWS[::-1], batch_size=8), (8, None)),
     "streams": (lambda: Streams(STREAM, 4, 7), (4, 7)),

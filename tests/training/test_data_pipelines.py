@@ -10,7 +10,15 @@ import pytest
 
 from training.data.corpora import describe, load_corpus
 from training.data.download import DataError
-from training.data.pipelines import Pairs, Sequences, Streams, Windows, token_stream, tokenize
+from training.data.pipelines import (
+    Pairs,
+    Sequences,
+    Streams,
+    Windows,
+    padding_least,
+    token_stream,
+    tokenize,
+)
 from training.data.splits import PARTS
 from zoo import tokenizers
 from zoo.tokenizers import EOS_ID
@@ -49,7 +57,7 @@ def bigrams(rows):
 
 
 def test_sequences_by_hand():
-    plan = Sequences(ids([5, 6], [7]), batch_size=3, boundaries=[3])
+    plan = Sequences(ids([5, 6], [7]), batch_size=3, buckets=1)
     x, y, weight = plan.batch(0)
     order = np.argsort(-weight.sum(1))  # the longer text, the shorter one, the row of padding
     assert x["token_ids"][order].tolist() == [[1, 5, 6], [1, 7, 0], [0, 0, 0]]
@@ -62,7 +70,7 @@ def test_sequences_are_bucketed_by_hand():
     # Five texts of length 2 with their <eos>, three of length 4, two rows a batch: the fifth
     # short one goes on into a batch of the longer ones, and no row is padding alone.
     rows = ids([3], [3], [3], [3], [3], [4] * 3, [4] * 3, [4] * 3)
-    plan = Sequences(rows, batch_size=2, boundaries=[2, 4], shuffle=False)
+    plan = Sequences(rows, batch_size=2, buckets=2, shuffle=False)
     assert [y.tolist() for _, y, _ in plan.one_pass()] == [
         [[3, 1], [3, 1]],
         [[3, 1], [3, 1]],
@@ -71,14 +79,30 @@ def test_sequences_are_bucketed_by_hand():
     ]
 
 
+def test_the_lengths_padded_to_are_those_that_pad_the_least():
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        lengths = rng.integers(1, 9, rng.integers(1, 15))
+        *others, longest = sorted({*lengths.tolist()})
+        count = min(rng.integers(1, 6), len(others) + 1)
+        boundaries = padding_least(lengths, count)
+        slots = {
+            (*some, longest): sum(
+                min(b for b in (*some, longest) if b >= length) for length in lengths
+            )
+            for some in itertools.combinations(others, count - 1)
+        }
+        assert slots[tuple(boundaries)] == min(slots.values())
+
+
 def test_batching_by_tokens_by_hand():
     rows = ids([3], [3], [3], [3], [4] * 3, [4] * 3, [4] * 9)
-    plan = Sequences(rows, batch_tokens=8, boundaries=[2, 4, 10], shuffle=False)
+    plan = Sequences(rows, batch_tokens=8, buckets=3, shuffle=False)
     assert [y.shape for _, y, _ in plan.one_pass()] == [(4, 2), (2, 4), (1, 10)]
 
 
 def test_pairs_by_hand():
-    plan = Pairs(ids([5, 6, 7], []), ids([8], [9]), batch_size=2, shuffle=False, boundaries=[4])
+    plan = Pairs(ids([5, 6, 7], []), ids([8], [9]), batch_size=2, shuffle=False, buckets=1)
     x, y, weight = plan.batch(0)
     assert x["encoder_token_ids"].tolist() == [[5, 6, 7, 1], [1, 0, 0, 0]]
     assert x["token_ids"].tolist() == [[1, 8, 0, 0], [1, 9, 0, 0]]
@@ -96,17 +120,17 @@ def test_streams_by_hand():
     assert y1.tolist() == [[7, 8, 9, 10], [12, 13, 3, 4]]
     assert w0.all()
     assert w1.tolist() == [[1, 0, 0, 0], [1, 1, 0, 0]]
-    assert [plan.is_first(step) for step in range(5)] == [True, False, True, False, True]
 
 
 def test_windows_by_hand():
-    plan = Windows(np.arange(3, 14), batch_size=2, window=4, order="consecutive")
-    (x0, y0, w0), (_, y1, w1) = plan.one_pass()
-    assert y0.tolist() == [[3, 4, 5, 6], [7, 8, 9, 10]]
-    assert x0["token_ids"].tolist() == [[1, 3, 4, 5], [6, 7, 8, 9]]
-    assert y1.tolist()[0] == [11, 12, 13, 3]
-    assert w0.all()
-    assert w1.tolist() == [[1, 1, 1, 0], [0, 0, 0, 0]]
+    plan = Windows(np.arange(3, 14), batch_size=2, window=4)
+    rows = [row for x, *rest in plan.one_pass() for row in zip(x["token_ids"], *rest)]
+    assert sorted([part.tolist() for part in row] for row in rows if row[-1].any()) == [
+        [[1, 3, 4, 5], [3, 4, 5, 6], [1, 1, 1, 1]],
+        [[6, 7, 8, 9], [7, 8, 9, 10], [1, 1, 1, 1]],
+        [[10, 11, 12, 1], [11, 12, 13, 3], [1, 1, 1, 0]],
+    ]
+    assert len(rows) == 4
 
 
 def test_random_windows_are_crops_from_anywhere():
@@ -139,7 +163,6 @@ PLANNERS = {
     "streams longer than the text": lambda seed: Streams(STREAM, batch_size=3, window=2000),
     "more streams than tokens": lambda seed: Streams(STREAM, batch_size=1500, window=2),
     "windows": lambda seed: Windows(STREAM, batch_size=4, window=9, seed=seed),
-    "windows in order": lambda seed: Windows(STREAM, batch_size=4, window=9, order="consecutive"),
     "windows longer than the text": lambda seed: Windows(STREAM, batch_size=2, window=1500),
 }
 
@@ -219,7 +242,7 @@ def test_only_the_last_batch_has_rows_of_padding():
 
 
 def test_texts_that_are_too_long_are_left_out_and_counted():
-    plan = Sequences(ROWS, batch_size=8, boundaries=[10, 20])
+    plan = Sequences(ROWS, batch_size=8, max_length=20)
     short = [row for row in ROWS if len(row) < 20]
     assert plan.left_out == len(ROWS) - len(short) > 0
     assert counted(plan.one_pass()) == bigrams(short)
@@ -261,7 +284,7 @@ def test_wikitext_has_as_many_tokens_as_published():
 def test_no_text_is_an_error():
     for make in (
         lambda: Sequences([], batch_size=2),
-        lambda: Sequences(ROWS, batch_size=2, boundaries=[0]),
+        lambda: Sequences(ROWS, batch_size=2, max_length=0),
         lambda: Streams(STREAM[:0], 2, 3),
         lambda: Windows(STREAM[:0], 2, 3),
     ):
@@ -278,5 +301,5 @@ def test_options_that_make_no_sense():
         Sequences(ROWS, batch_size=2, batch_tokens=8)
     with pytest.raises(ValueError, match="at least 1"):
         Streams(STREAM, 0, 3)
-    with pytest.raises(ValueError, match="shuffled, random or consecutive"):
+    with pytest.raises(ValueError, match="shuffled or random"):
         Windows(STREAM, 2, 3, order="sorted")

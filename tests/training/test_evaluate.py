@@ -10,8 +10,8 @@ from keras import ops
 
 from training import evaluate, inputs
 from training.data.corpora import Corpus
-from training.data.pipelines import Sequences, Streams
-from training.inputs import Inputs, Strided
+from training.data.pipelines import Sequences, Streams, Strided
+from training.inputs import Inputs
 from training.recipe import Data, UserError
 from zoo import tokenizers
 from zoo.backbone import Backbone

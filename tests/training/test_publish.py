@@ -70,9 +70,18 @@ def test_a_run_is_published_and_described_again(tmp_path, elsewhere, monkeypatch
 def test_weights_that_half_precision_would_harm_stay_whole(tmp_path, elsewhere, monkeypatch):
     folder = trained(tmp_path, "--recipe", "lstm_python_reference")
     asked = []
-    monkeypatch.setattr(publish, "stays", lambda about, row: asked.append(about["weights"]))
+
+    def stays(about, row):
+        asked.append(about["weights"])
+        return len(asked) == 2
+
+    monkeypatch.setattr(publish, "stays", stays)
     publish.publish(folder, presets.DIRECTORY / "tiny")
     assert asked == ["float16", "float32"]
+    assert presets.precision(presets.DIRECTORY / "tiny") == "float32"
+    with pytest.raises(UserError, match="does not score as it did"):
+        publish.publish(folder, presets.DIRECTORY / "tiny")
+    assert [path.name for path in presets.DIRECTORY.iterdir()] == ["tiny"]
     assert presets.precision(presets.DIRECTORY / "tiny") == "float32"
 
 
@@ -93,6 +102,11 @@ def test_a_score_stays_or_does_not(scores, same):
 def test_a_run_that_has_not_finished_is_not_published(tmp_path, elsewhere):
     with pytest.raises(UserError, match=r"let the run finish"):
         publish.main(publish.Arguments("nothing"))
+    run = tmp_path / "runs" / "own"
+    row = dict.fromkeys(results.COLUMNS, "1") | {"data": "my.txt", "command": "run"}
+    results.put(run / "results.csv", row)
+    with pytest.raises(UserError, match=r"files of your own"):
+        publish.main(publish.Arguments("own"))
 
 
 def test_translations_are_scored_greedy_and_by_a_beam(monkeypatch):
@@ -172,3 +186,8 @@ def test_a_preset_scores_what_it_did(name):
     assert found["nats"] == pytest.approx(before["nats"], abs=2e-4)
     # Another order of summation may change a word of 16 translations.
     assert found.get("bleu", 0) == pytest.approx(before.get("bleu", 0), abs=3)
+
+
+@pytest.mark.parametrize("name", [name for name in presets.PRESETS if name.endswith("_fra_eng")])
+def test_what_everybody_asks_first(name):
+    assert translation.outputs(zoo.load(name), ["I love you."]) == ["Je t'aime."]

@@ -20,7 +20,9 @@ def test_a_row_takes_the_place_of_an_earlier_one_of_the_run(tmp_path):
 
 
 def test_a_command_says_nothing_of_where_things_go(tmp_path):
-    options = "--runs /home/me/runs --recipe x --restart --results=a.csv --restart-soon --seed 1"
+    options = (
+        "--runs /home/me/runs --recipe x --restart --results='a b.csv' --restart-soon --seed 1"
+    )
     results.put(tmp_path / "a.csv", row("x", command=f"python training/run.py {options}"))
     (found,) = results.read(tmp_path / "a.csv")
     assert found["command"] == "python training/run.py --recipe x --restart-soon --seed 1"

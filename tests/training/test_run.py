@@ -88,6 +88,8 @@ def test_a_run_leaves_a_directory_and_can_be_had_for_longer(tiny, tmp_path, caps
     run.main([*tiny, "--name", "a", "--epochs", "3", "--samples", "0"])
     assert "going on after epoch 2" in capsys.readouterr().out
     assert (folder / "history.csv").read_text().startswith(history)
+    with pytest.raises(UserError, match="has 3 epochs: ask for --epochs 3 or more"):
+        run.main([*tiny, "--name", "a", "--epochs", "1"])
     run.main([*tiny, "--name", "a", "--seed", "1", "--restart"])
     assert len((folder / "history.csv").read_text().splitlines()) == 3
 
@@ -152,6 +154,7 @@ def test_an_early_stop_is_an_end(tiny, tmp_path, capsys):
         (["--kind", "lines", "--crops", "random"], "--crops is for stream"),
         (["--source-vocabulary-size", "9"], "--source-vocabulary-size is for pairs"),
         (["--schedule.name", "plateau", "--schedule.warmup-steps", "2"], "leave one out"),
+        (["--schedule.name", "plateau", "--schedule.cooldown-steps", "2"], "leave one out"),
         (["--results", __file__], "has other columns"),
         (["--runs", "/dev/null"], "cannot make /dev/null"),
         (["--model.dropout", "7"], "model: "),
@@ -218,14 +221,16 @@ def test_a_translator_is_judged_by_its_bleu(translator, tmp_path):
     assert all(0 <= float(epoch["val_bleu"]) <= 100 for epoch in history)
     assert row["signature"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
     assert float(row["test_chrf"]) >= 0
-    assert row["train_bleu"] == ""
+    assert row["train_bleu"] == row["valid_bleu"] == ""
     # What is saved gives the scores that are noted, of the epoch with the best of them.
     task = zoo.load(folder)
     assert task.source_tokenizer is task.tokenizer
-    pairs = inputs.read(recipe.parse(translator).text).valid
-    found = translation.score(task, pairs[:5]).bleu
+    corpus = inputs.read(recipe.parse(translator).text)
+    found = translation.score(task, corpus.valid[:5]).bleu
     assert found == pytest.approx(max(float(epoch["val_bleu"]) for epoch in history), abs=1e-4)
-    assert translation.score(task, pairs).bleu == pytest.approx(float(row["valid_bleu"]), abs=1e-4)
+    assert translation.score(task, corpus.test).bleu == pytest.approx(
+        float(row["test_bleu"]), abs=1e-4
+    )
 
 
 def test_the_last_checkpoints_are_averaged(translator, tmp_path):
@@ -252,8 +257,12 @@ def test_rows_longer_than_a_model_reads_are_a_mistake(tiny, tmp_path):
     bound = ["--model.architecture", "transformer", "--model.max-sequence-length", "8"]
     path = tmp_path / "transformer.toml"
     path.write_text("epochs = 1")
-    with pytest.raises(UserError, match="max-sequence-length is 8"):
+    with pytest.raises(UserError, match="rows have up to 9 tokens and the model reads 8: "):
         run.main(["--recipe", str(path), *arguments, *bound])
+    lines = ["--kind", "lines", "--max-length", "17", "--restart"]  # nothing filters those of valid
+    bound[-1] = "17"
+    with pytest.raises(UserError, match="rows have up to 20 tokens and the model reads 17: "):
+        run.main(["--recipe", str(path), *arguments, *bound, *lines])
 
 
 def test_two_runs_do_not_share_a_directory(tiny, tmp_path):

@@ -38,6 +38,17 @@ def test_constant_with_and_without_warmup():
     assert schedules.make(Schedule(name="plateau"), 0.3, 10) == 0.3
 
 
+def test_the_rate_falls_to_nothing_in_the_cooldown():
+    options = Schedule(cooldown_steps=4)
+    assert rates(options, 8.0, 6) == [8, 8, 8, 6, 4, 2]
+    assert float(ops.convert_to_numpy(schedules.make(options, 8.0, 6)(6))) == 0
+    # The square root falls meanwhile: 4 * sqrt(1 / s) at the steps s from 1 to 4.
+    options = Schedule(name="inverse_sqrt", cooldown_steps=2)
+    np.testing.assert_allclose(rates(options, 4.0, 4), [4, 8**0.5, 4 * 3**-0.5, 1], rtol=1e-6)
+    options = Schedule(warmup_steps=2, cooldown_steps=2)
+    assert rates(options, 1.0, 4) == [0.5, 1, 1, 0.5]
+
+
 def test_an_optimizer_takes_it_step_by_step():
     weight = keras.Variable([10.0])
     optimizer = keras.optimizers.SGD(schedules.make(Schedule(warmup_steps=2), 1.0, 9))

@@ -35,7 +35,6 @@ class Corpus:
         train, valid, test: the documents, each a `str`, or a `(source, target)` for `"pairs"`; a
             part may be empty.
         split: the name of the split.
-        licence, attribution: to be shown with what is made from the data; "" for a user's files.
         lowercase: whether the scores published for it take upper and lower case for equal.
     """
 
@@ -45,8 +44,6 @@ class Corpus:
     valid: list
     test: list
     split: str = "reference"
-    licence: str = ""
-    attribution: str = ""
     lowercase: bool = False
 
     @property
@@ -182,9 +179,8 @@ def _load_dataset(name: str, split: str | None, size: int | None) -> Corpus:
     else:
         texts = _EMBEDDED[name]() if about.get("embedded") else _texts(name, about)
         parts = getattr(splits, method)(_documents(texts, about["kind"]), **options)
-    shown = {name: about[name] for name in ("licence", "attribution")}
-    lowercase = describe(name, split).get("lowercase", False)
-    return _corpus(name, about["kind"], parts, split=split, lowercase=lowercase, **shown)
+    lowercase = (about | about["splits"][split]).get("lowercase", False)
+    return _corpus(name, about["kind"], parts, split=split, lowercase=lowercase)
 
 
 def _texts(dataset: str, about: dict[str, Any], wanted: Iterable[str] | None = None) -> Texts:

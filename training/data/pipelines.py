@@ -15,6 +15,7 @@ A Keras loss that is to be the mean over tokens needs `reduction="mean_with_samp
 | `Pairs`     | sources and their translations | one pair, both padded to one length              |
 | `Streams`   | truncated back-propagation     | the next `window` tokens of the row's own stream |
 | `Windows`   | models that carry no state     | `window` tokens from anywhere in the text        |
+| `Strided`   | to score those                 | as many, of which the last `stride` count        |
 """
 
 from abc import ABC, abstractmethod
@@ -28,6 +29,7 @@ from tqdm import tqdm
 
 from training.data.corpora import lines
 from training.data.download import DataError
+from zoo.command_line import UserError
 from zoo.tokenizers import EOS_ID, PAD_ID, Tokenizer
 
 if TYPE_CHECKING:
@@ -68,10 +70,14 @@ class Planner(ABC):
     Attributes:
         steps_per_pass: the same for every pass.
         targets_per_pass: the sum of the weights of a pass.
+        longest: tokens of the longest row of a batch.
+        left_out: texts that are too long.
     """
 
     steps_per_pass: int
     targets_per_pass: int
+    longest: int
+    left_out = 0
 
     @abstractmethod
     def batch(self, step: int) -> Batch:
@@ -114,7 +120,7 @@ class Sequences(Planner):
     """One text a row: from `<eos> t1 .. tn` to `t1 .. tn <eos>`, padded with 0 on the right.
 
     Each pass is shuffled anew. Texts of about one length are put together: a row is padded to the
-    first of `boundaries` that it fits. What does not fill the last batch of a length goes on into
+    first of a few lengths that it fits. What does not fill the last batch of a length goes on into
     the next length, so that only one batch of a pass can have rows of nothing but padding.
 
     Args:
@@ -122,8 +128,8 @@ class Sequences(Planner):
         batch_size: rows a batch, whatever their length.
         batch_tokens: instead of `batch_size`: tokens a batch, padding included; a batch of length
             `l` has `batch_tokens // l` rows, at least one.
-        boundaries: lengths to pad to, ascending, an `<eos>` counted; by default the quartiles of
-            the lengths. Texts longer than the last one are left out, and counted in `left_out`.
+        buckets: how many lengths there are to pad to: those that together pad the least.
+        max_length: texts with more tokens, an `<eos>` counted, are left out; `None`: none are.
         seed: of the order of the rows.
         shuffle: False for the order of their lengths, the same in every pass.
 
@@ -137,7 +143,8 @@ class Sequences(Planner):
         batch_size: int | None = None,
         *,
         batch_tokens: int | None = None,
-        boundaries: Sequence[int] | None = None,
+        buckets: int = 4,
+        max_length: int | None = None,
         seed: int = 0,
         shuffle: bool = True,
     ):
@@ -145,16 +152,16 @@ class Sequences(Planner):
             raise ValueError("give either batch_size or batch_tokens")
         self._rows, self._seed, self._shuffle = rows, seed, shuffle
         lengths = self._lengths()
-        if boundaries is None and len(lengths):
-            boundaries = sorted({int(np.quantile(lengths, q)) for q in (0.25, 0.5, 0.75, 1.0)})
-        self.boundaries = tuple(boundaries or ())
-        self._bucket = np.searchsorted(self.boundaries, lengths)
-        self._kept = np.flatnonzero(self._bucket < len(self.boundaries))
+        most = lengths.max(initial=0) if max_length is None else max_length
+        self._kept = np.flatnonzero(lengths <= most)
         self.left_out = len(lengths) - len(self._kept)
         if not len(self._kept):
             raise DataError("there is no text to make batches of, or all of it is too long")
+        self._boundaries = padding_least(lengths[self._kept], buckets)
+        self.longest = self._boundaries[-1]
+        self._bucket = np.searchsorted(self._boundaries, lengths)
         self._batch_sizes = [
-            batch_size or max(1, (batch_tokens or 0) // boundary) for boundary in self.boundaries
+            batch_size or max(1, (batch_tokens or 0) // boundary) for boundary in self._boundaries
         ]
         self.targets_per_pass = sum(len(rows[row]) + 1 for row in self._kept.tolist())
         self._pass = lru_cache(maxsize=2)(self._make_pass)
@@ -162,27 +169,28 @@ class Sequences(Planner):
 
     def batch(self, step: int) -> Batch:
         y = self._padded(self._rows, step)
-        x = self._padded(self._rows, step, eos_first=True)
+        before = np.pad(y[:, :-1], [(0, 0), (1, 0)], constant_values=EOS_ID)
+        x = np.where(y == PAD_ID, PAD_ID, before)
         return {"token_ids": x}, y, (y != PAD_ID).astype("float32")
 
     def _lengths(self) -> npt.NDArray[np.intp]:
         """What each row needs, with its `<eos>`."""
         return np.array([len(row) + 1 for row in self._rows], "int64")
 
-    def _padded(self, rows: Sequence[Ids], step: int, eos_first: bool = False) -> Ids:
-        """`(batch, time)`: the texts of a step, each with an `<eos>` at one of its ends."""
+    def _padded(self, rows: Sequence[Ids], step: int) -> Ids:
+        """`(batch, time)`: the texts of a step, each with an `<eos>` after it."""
         number, index = divmod(step, self.steps_per_pass)
         bucket, chosen = self._pass(number)[index]
-        padded = np.full((self._batch_sizes[bucket], self.boundaries[bucket]), PAD_ID, "int32")
+        padded = np.full((self._batch_sizes[bucket], self._boundaries[bucket]), PAD_ID, "int32")
         for line, row in zip(padded, chosen):  # the last batch may have more lines than texts
             size = len(rows[row])
-            line[eos_first : size + eos_first] = rows[row]
-            line[0 if eos_first else size] = EOS_ID
+            line[:size] = rows[row]
+            line[size] = EOS_ID
         return padded
 
     @property
     def _shape(self) -> tuple[int | None, int | None]:
-        sizes, lengths = set(self._batch_sizes), self.boundaries
+        sizes, lengths = set(self._batch_sizes), self._boundaries
         return sizes.pop() if len(sizes) == 1 else None, lengths[0] if len(lengths) == 1 else None
 
     def _make_pass(self, number: int) -> list[tuple[int, npt.NDArray[np.intp]]]:
@@ -200,6 +208,31 @@ class Sequences(Planner):
             batches.append((bucket, waiting))
         order = rng.permutation(len(batches)) if self._shuffle else range(len(batches))
         return [batches[i] for i in order]
+
+
+def padding_least(lengths: npt.NDArray[np.intp], count: int) -> list[int]:
+    """The `count` lengths to pad rows of `lengths` to that pad the least; fewer where fewer differ.
+
+    With k of them, the first i lengths take the fewest slots where the shortest j of them have
+    k - 1, and the others are padded to the longest: the best j for each i comes from those of
+    k - 1 (dynamic programming).
+    """
+    distinct, rows = np.unique(lengths, return_counts=True)
+    up_to = np.concatenate([[0], np.cumsum(rows)])
+    slots, cuts = np.append(0.0, np.full(len(distinct), np.inf)), []
+    for _ in range(min(count, len(distinct))):
+        costs = (
+            slots[: i + 1] + length * (up_to[i + 1] - up_to[: i + 1])
+            for i, length in enumerate(distinct)
+        )
+        best, fewest = zip(*((int(cost.argmin()), cost.min()) for cost in costs))
+        slots = np.append(np.inf, fewest)
+        cuts.append(best)
+    boundaries, i = [], len(distinct)
+    for best in reversed(cuts):
+        boundaries.append(int(distinct[i - 1]))
+        i = best[i - 1]
+    return boundaries[::-1]
 
 
 class Pairs(Sequences):
@@ -240,6 +273,7 @@ class _Stream(Planner):
         if min(batch_size, window) < 1:
             raise ValueError("batch_size and window must be at least 1")
         self.batch_size, self.window = batch_size, window
+        self.longest = window
         self.targets_per_pass = len(stream)
         self._targets = np.asarray(stream, "int32")
         # What stands before each target: the one before it, and an <eos> before the first.
@@ -262,9 +296,9 @@ class Streams(_Stream):
     batch before it ended, so that a state carried from step to step makes sense.
 
     The stream is cut into `batch_size` parts, equal but for one token, one a row, which are read
-    in order; `is_first(step)` says where each row is at the beginning of its part and the state
-    must be zeroed. No id is ever 0: where a part ends before its last window does, what follows
-    in the text stands there with weight 0.
+    in order; at the first step of a pass all are at their beginnings, and the state must be
+    zeroed. No id is ever 0: where a part ends before its last window does, what follows in the text
+    stands there with weight 0.
 
     Args:
         stream: the targets, `(tokens,)`.
@@ -277,10 +311,6 @@ class Streams(_Stream):
         self._bounds = np.arange(batch_size + 1) * len(stream) // batch_size
         longest = int(np.diff(self._bounds).max())
         self.steps_per_pass = -(-longest // window)
-
-    def is_first(self, step: int) -> bool:
-        """Whether a pass begins with this step."""
-        return step % self.steps_per_pass == 0
 
     def batch(self, step: int) -> Batch:
         offset = step % self.steps_per_pass * self.window
@@ -299,7 +329,7 @@ class Windows(_Stream):
         window: tokens a crop.
         order: `"shuffled"`: each crop once a pass, in a new order; `"random"`: crops from anywhere
             (nanoGPT's way), as many as there are in a pass, so that it is not exactly once that a
-            token comes; `"consecutive"`: each crop once, in the order of the text.
+            token comes.
         seed: of the order.
     """
 
@@ -309,12 +339,12 @@ class Windows(_Stream):
         batch_size: int,
         window: int,
         *,
-        order: Literal["shuffled", "random", "consecutive"] = "shuffled",
+        order: Literal["shuffled", "random"] = "shuffled",
         seed: int = 0,
     ):
         super().__init__(stream, batch_size, window)
-        if order not in ("shuffled", "random", "consecutive"):
-            raise ValueError(f"the order is shuffled, random or consecutive, not {order!r}")
+        if order not in ("shuffled", "random"):
+            raise ValueError(f"the order is shuffled or random, not {order!r}")
         self._order, self._seed = order, seed
         self._crops = -(-len(stream) // window)
         self.steps_per_pass = -(-self._crops // batch_size)
@@ -333,9 +363,45 @@ class Windows(_Stream):
 
     def _make_pass(self, number: int) -> npt.NDArray[np.intp]:
         """The numbers of the crops of a pass; those behind the end only fill its last batch."""
-        if self._order == "consecutive":
-            crops = np.arange(self._crops)
-        else:
-            crops = np.random.default_rng((self._seed, number)).permutation(self._crops)
+        crops = np.random.default_rng((self._seed, number)).permutation(self._crops)
         filling = self._crops + np.arange(self.steps_per_pass * self.batch_size - self._crops)
         return np.concatenate([crops, filling])
+
+
+class Strided(Planner):
+    """Overlapping windows over one long text, for a model that carries no state.
+
+    Window `i` ends with target `(i + 1) * stride`; its last `stride` targets count, the rest is
+    what the model knows of the text before them.
+
+    Args:
+        stream: the targets, `(tokens,)`, as `token_stream` gives them.
+        batch_size: windows a batch.
+        window: tokens a window.
+        stride: from 1 (each token is given a full window) to `window` (windows side by side).
+    """
+
+    def __init__(self, stream: Ids, batch_size: int, window: int, stride: int):
+        if not 1 <= stride <= window:
+            raise UserError(f"--stride must be from 1 to the window of {window}, not {stride}")
+        self.window, self.stride, self.batch_size = window, stride, batch_size
+        self.longest = window
+        self.targets_per_pass = len(stream)
+        self.steps_per_pass = -(-len(stream) // (stride * batch_size))
+        # What stands behind the end only fills the last windows.
+        self._targets = np.concatenate([stream, np.full(window * batch_size, EOS_ID, "int32")])
+        self._inputs = np.concatenate([np.array([EOS_ID], "int32"), self._targets[:-1]])
+
+    def batch(self, step: int) -> Batch:
+        windows = step * self.batch_size + np.arange(self.batch_size)
+        ends = (windows + 1) * self.stride
+        starts = np.minimum(np.maximum(ends - self.window, 0), self.targets_per_pass)
+        positions = starts[:, None] + np.arange(self.window)
+        counts = (positions >= ends[:, None] - self.stride) & (positions < ends[:, None])
+        counts &= positions < self.targets_per_pass
+        x, y = self._inputs[positions], self._targets[positions]
+        return {"token_ids": x}, y, counts.astype("float32")
+
+    @property
+    def _shape(self):
+        return self.batch_size, self.window
