@@ -116,32 +116,43 @@ def share(dataset):
 # === TensorFlow's replicas, each of which sees its own rows alone ===
 
 
+def replicas() -> int:
+    """How many there are; 1 on the other backends, where each batch is seen as a whole."""
+    return devices() if backend() == "tensorflow" else 1
+
+
+def all_tokens(sample_weight):
+    """The sum of the weights of a batch, those of the other replicas too."""
+    from keras import ops
+
+    tokens = ops.sum(sample_weight)
+    replica = _replica()
+    return replica.all_reduce("sum", tokens) if replica else tokens
+
+
 def over_replicas(loss):
     """The loss as a mean over all tokens of a batch, where Keras takes the mean of the replicas'
     means, of which those with more padding count for too much."""
-    if backend() != "tensorflow" or devices() == 1:
+    if replicas() == 1:
         return loss
     import keras
-    import tensorflow as tf
+    from keras import ops
 
     class OverReplicas(keras.losses.Loss):
         def __call__(self, y_true, y_pred, sample_weight):
-            mean = loss(y_true, y_pred, sample_weight)
-            if replica := tf.distribute.get_replica_context():
-                tokens = tf.reduce_sum(sample_weight)
-                mean *= tokens * devices() / replica.all_reduce("sum", tokens)
-            return mean
+            share = ops.sum(sample_weight) / all_tokens(sample_weight)
+            return loss(y_true, y_pred, sample_weight) * share * replicas()
 
     return OverReplicas()
 
 
 def own_rows(array, like):
     """Of an array of all rows, those that go with the rows in `like`."""
-    if backend() != "tensorflow" or devices() == 1:
+    if replicas() == 1:
         return array
     import tensorflow as tf
 
-    replica = tf.distribute.get_replica_context()
+    replica = _replica()
     number = replica.replica_id_in_sync_group if replica else 0
     rows = tf.shape(like)[0]
     return array[number * rows :][:rows]
@@ -149,11 +160,19 @@ def own_rows(array, like):
 
 def all_rows(array):
     """The array of all rows, of which each replica has its own."""
-    if backend() != "tensorflow" or devices() == 1:
+    if replicas() == 1:
         return array
     import tensorflow as tf
 
-    replica = tf.distribute.get_replica_context()
-    if replica is None:  # while Keras builds the model, which is about shapes only
-        return tf.concat([array] * devices(), axis=0)
-    return replica.all_gather(array, axis=0)
+    replica = _replica()
+    return replica.all_gather(array, axis=0) if replica else tf.concat([array] * replicas(), axis=0)
+
+
+def _replica():
+    """The replica that asks, None where there is but one, and while Keras builds the model, which
+    is about shapes only."""
+    if replicas() == 1:
+        return None
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context()

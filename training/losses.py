@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from training import distribution
+
 
 class CrossEntropy(keras.losses.Loss):
     """Negative log-likelihood of the targets, in nats a token.
@@ -55,6 +57,36 @@ def _cross_entropies(targets, logits, label_smoothing):
 def cross_entropy(label_smoothing: float = 0.0) -> keras.losses.Loss:
     """The loss for `compile`."""
     return CrossEntropy(label_smoothing)
+
+
+class Trained(keras.Model):
+    """A model that reports its loss as a mean over the tokens of all batches. Keras weighs each
+    batch by its rows instead, those of padding too, so that short texts, of which more make up a
+    batch, count for too much, and the loss depends on how many devices share a batch.
+
+    Args:
+        model: that is trained.
+    """
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.loss_tracker = keras.metrics.Mean("loss")
+
+    def call(self, inputs, training=None):
+        return self.model(inputs, training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        # Each replica's loss is its part of the mean, and of all tokens each counts as many.
+        replicas = distribution.replicas()
+        tokens = distribution.all_tokens(sample_weight)
+        self.loss_tracker.update_state(loss * replicas, tokens / replicas)
+        return loss
+
+    @property
+    def metrics(self):
+        return [self.loss_tracker]
 
 
 def _over_tokens(cls):

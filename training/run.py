@@ -95,7 +95,7 @@ def fit(task, options: Any, data: inputs.Inputs, directory: RunDirectory) -> tup
         log.info("%d texts are longer than --max-length and left out", planner.left_out)
     steps = options.steps_per_epoch or planner.steps_per_pass
     rate = schedules.make(options.schedule, options.optimizer.learning_rate, options.epochs * steps)
-    model = carried.wrap(backbone, planner)
+    model = losses.Trained(carried.wrap(backbone, planner))
     model.compile(
         optimizer=optimizers.make(options.optimizer, rate, model),
         loss=distribution.over_replicas(losses.cross_entropy(options.label_smoothing)),

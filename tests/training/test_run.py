@@ -111,6 +111,17 @@ def test_the_preset_of_a_run_writes_and_scores_as_the_run_said(tiny, tmp_path):
     assert scores["nats"] == pytest.approx(float(row["test_nats"]), abs=1e-4)
 
 
+def test_the_loss_is_a_mean_over_tokens(tiny, tmp_path):
+    # Batches of about as many tokens: many short lines in one, or few long ones.
+    (tmp_path / "text.txt").write_text("\n".join(["ab"] * 24 + ["abcdefgh" * 3] * 4))
+    parts = [f"--{part}={tmp_path / 'text.txt'}" for part in ("train", "valid")]
+    batches = ["--kind", "lines", "--batch-tokens", "25", "--buckets", "2"]
+    still = ["--optimizer.learning-rate", "0", "--epochs", "1", "--steps-per-epoch", "None"]
+    run.main([*tiny, "--name", "m", *parts, *batches, *still])
+    (epoch,) = csv.DictReader((tmp_path / "runs/m/history.csv").open())
+    assert float(epoch["loss"]) == pytest.approx(float(epoch["val_nats"]), abs=1e-5)
+
+
 def test_an_early_stop_is_an_end(tiny, tmp_path, capsys):
     arguments = [*tiny, "--name", "c", "--epochs", "9", "--early-stopping", "1"]
     run.main([*arguments, "--optimizer.learning-rate", "0", "--schedule.name", "constant"])
