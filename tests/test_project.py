@@ -117,3 +117,12 @@ def test_constraints_pin_what_is_declared():
         pins[canonicalize_name(pin.name)] = specifier.version
     for asked in requirements():
         assert asked.specifier.contains(pins[canonicalize_name(asked.name)]), str(asked)
+
+
+def test_presets_leave_a_repository_small():
+    sizes = {
+        preset.name: sum(path.stat().st_size for path in preset.rglob("*") if path.is_file())
+        for preset in (ROOT / "zoo" / "presets").iterdir()
+    }
+    assert max(sizes.values()) < 12e6
+    assert sum(sizes.values()) < 100e6
