@@ -168,6 +168,7 @@ def rescored(directory):
     """The scores of a preset's slice, now and on this backend."""
     about = json.loads((directory / "about.json").read_text(encoding="utf-8"))
     texts = recipe.saved(directory / "recipe.toml", Texts)
+    model = zoo.load(directory)  # even where nothing can be scored
     chosen = about["slice"]["texts"]
     if chosen is None:  # the licence does not let us keep it
         if "ZOO_DATA" not in os.environ:
@@ -175,7 +176,7 @@ def rescored(directory):
         chosen = publish.excerpt(inputs.read(texts), about["part"])
     kind = "pairs" if "bleu" in about["slice"] else publish.corpora.describe(texts.data)["kind"]
     window = recipe.saved(directory / "recipe.toml", Data).window
-    return publish.slice_scores(zoo.load(directory), kind, chosen, window)
+    return publish.slice_scores(model, kind, chosen, window)
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
@@ -186,6 +187,16 @@ def test_a_preset_scores_what_it_did(name):
     assert found["nats"] == pytest.approx(before["nats"], abs=2e-4)
     # Another order of summation may change a word of 16 translations.
     assert found.get("bleu", 0) == pytest.approx(before.get("bleu", 0), abs=3)
+
+
+@pytest.mark.parametrize(
+    "name", ["transformer_tinyshakespeare", "transformer_verne_char", "transformer_verne_word"]
+)
+def test_a_text_longer_than_those_of_training_does_not_confuse(name):
+    directory = presets.find(name)
+    about = json.loads((directory / "about.json").read_text(encoding="utf-8"))
+    at_once = publish.slice_scores(zoo.load(directory), "stream", about["slice"]["texts"], 1000)
+    assert at_once["nats"] < 1.02 * about["slice"]["nats"]
 
 
 @pytest.mark.parametrize("name", [name for name in presets.PRESETS if name.endswith("_fra_eng")])
