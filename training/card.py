@@ -15,6 +15,7 @@ import tyro
 from training import environment, recipe, results
 from training.data import corpora
 from zoo import presets
+from zoo.tokenizers import UNK_ID
 
 NAME = "card.md"
 TEMPLATE = Path(__file__).with_name("card.template.md")
@@ -162,10 +163,14 @@ def _training(row) -> str:
 
 
 def _limits(about, row, saved, data) -> str:
+    unknown = (
+        "A word that is not among its tokens is `<unk>`, in the scores too; "
+        f"`--suppress-ids {UNK_ID}` leaves it out of what is written, as in the samples."
+    )
     spelled = {
         "characters": "A character that is not among its tokens is `<unk>`.",
-        "words": "A word that is not among its tokens is `<unk>`, in the scores too.",
-        "whitespace": "A word that is not among its tokens is `<unk>`, in the scores too.",
+        "words": unknown,
+        "whitespace": unknown,
         "byte_pairs": "Its tokens can spell any text, which says nothing of how well it knows it.",
     }[row["tokenizer"]]
     longest = about["max_length"]

@@ -27,11 +27,12 @@ from zoo import command_line, presets
 from zoo.bundle import Bundle
 from zoo.contract import Decodable
 from zoo.decoding import Options
+from zoo.tokenizers import UNK_ID
 
 STAYS = {"nats": 1e-3, "bleu": 0.1}
 """How far a score of weights at half precision may be from the same of those that were trained."""
 
-SAMPLED = Options(temperature=0.8, seed=0, max_tokens=200)
+SAMPLED = Options(temperature=0.8, seed=0, max_tokens=200, suppress_ids=(UNK_ID,))
 
 
 @dataclass(frozen=True)
