@@ -58,6 +58,9 @@ def _export(arguments):
 
     with quiet_imports():
         import keras_hub  # noqa: F401
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # says at length that there is no GPU
 
     manifest = export(
         arguments.model,

@@ -70,6 +70,7 @@ def _documentation(architecture: str) -> tuple[str, str]:
     path = recipe.ARCHITECTURES[architecture].split(":")[0].replace(".", "/")
     tree = ast.parse((recipe.ROOT / f"{path}.py").read_text(encoding="utf-8"))
     what, paper, *_ = (ast.get_docstring(tree) or "").split("\n\n")
+    paper = paper.split("Options from:")[0]  # those are not what each model uses
     return " ".join(what.split()), " ".join(paper.split())
 
 
@@ -182,7 +183,7 @@ def _limits(about, row, saved, data) -> str:
             else ", and those that it was trained on are short."
         )
     knows = (
-        f"{data['languages']}, and nothing else."
+        f"{data['languages']}, and nothing else; names and words new to it come out wrong."
         if data["kind"] == "pairs"
         else "It knows its data and nothing else, and repeats what stands there."
     )

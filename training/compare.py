@@ -6,6 +6,7 @@ the validation loss of each epoch, and for translations BLEU by the length of th
 and as a page that needs no other file.
 """
 
+import difflib
 import functools
 import html
 import io
@@ -51,9 +52,11 @@ def main(arguments: Arguments) -> None:
     rows = [row for row in rows if wanted.items() <= row.items()]
     if not rows:
         of_these = "".join(f", {name} {value}" for name, value in wanted.items())
+        near = difflib.get_close_matches(arguments.dataset, corpora.list_corpora(), n=1)
+        meant = f" (perhaps you meant {near[0]})" if near else ""
         raise UserError(
-            f"no results of {arguments.dataset}{of_these}: train on it, or name the folder of the "
-            "runs with --runs"
+            f"no results of {arguments.dataset}{of_these}{meant}: train on it, or name the folder "
+            "of the runs with --runs"
         )
     header, *cells = table(rows)
     print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}")
@@ -67,7 +70,7 @@ def main(arguments: Arguments) -> None:
         lengths = {name: bands(path, arguments.lengths) for name, path in runs.items()}
         for name, of_lengths in lengths.items():
             said = (f"{band.first} to {band.last}: {band.bleu:.1f}" for band in of_lengths)
-            print(f"{name}: BLEU by words of the source: {', '.join(said)}")
+            print(f"{name}: {LABELS[metric(rows)]} by words of the source: {', '.join(said)}")
     figure = draw(rows, curves, lengths)
     arguments.to.parent.mkdir(parents=True, exist_ok=True)
     picture, written = (
@@ -192,7 +195,7 @@ _read_corpus = functools.cache(inputs.read)  # the same for many models; some ta
 
 LABELS = {
     "bleu": "BLEU",
-    "bleu_lowercase": "BLEU, lower-cased",
+    "bleu_lowercase": "lower-cased BLEU",
     "nats": "nats a token",
     "bits_per_character": "bits a character",
 }
@@ -239,7 +242,8 @@ def draw_scores(axes, rows: list[Row], colors: dict[str, Any], column: str, unit
         place, part = (value, score(row, name)), scored(row, name)
         label = row["run"] if part == "test" else f"{row['run']} ({part})"
         axes.plot(*place, "o", markersize=9, color=colors[row["run"]], label=label)
-    axes.set_ylabel(f"{LABELS[name]}, test")
+    parts = {scored(row, name) for row in rows}
+    axes.set_ylabel(f"{LABELS[name]}, {'test' if len(parts) > 1 else parts.pop()}")
     if max(values) > 10 * min(values):
         axes.set_xscale("symlog" if min(values) < 1 else "log")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # after the scale, which brings its own

@@ -127,7 +127,8 @@ def hardware() -> str:
 
         devices = [name.split(":")[0] for name in keras.distribution.list_devices()]
     accelerators = [name for name in devices if name != "cpu"]
-    cores = f"{os.cpu_count()} cores {platform.machine()}"
+    allowed = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    cores = f"{len(allowed(0))} cores {platform.machine()}"
     return f"{cores}, {len(accelerators)} {accelerators[0]}" if accelerators else cores
 
 

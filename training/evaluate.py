@@ -20,7 +20,6 @@ import tyro
 
 import zoo
 from training import command_line, environment, inputs, recipe, translation
-from training.data.corpora import Corpus
 from training.data.pipelines import Planner, Streams
 from training.recipe import Data, Texts, UserError
 from zoo import presets
@@ -140,8 +139,8 @@ class Options:
     model: tyro.conf.Positional[str]
     """A run directory, a preset directory, or a preset's name."""
     texts: tyro.conf.OmitArgPrefixes[Texts]
-    part: Literal["train", "valid", "test"] = "test"
-    """Part of the data."""
+    part: Literal["train", "valid", "test"] | None = None
+    """Part of the data; None for the test part, or the last that there is."""
     rows: int | None = None
     """Rows a batch; None for 64, or for 1 where a state is carried, which nothing breaks then."""
     window: int = 64
@@ -190,6 +189,7 @@ def main() -> None:
     if options.bundle and options.dynamic is not None:
         raise UserError("--dynamic is for a model in Keras: leave out --bundle")
     corpus = inputs.read(options.texts)
+    part = options.part or corpus.scored
     environment.prepare()
     environment.configure(dtype=options.dtype)
 
@@ -199,11 +199,11 @@ def main() -> None:
     data = inputs.Inputs(corpus, task.tokenizer, task.source_tokenizer)
     planner = exact(
         data,
-        options.part,
+        part,
         task.backbone.network,
         **{name: getattr(options, name) for name in ("window", "rows", "stride")},
     )
-    characters = data.characters(options.part)
+    characters = data.characters(part)
     model = Bundle(options.bundle) if options.bundle else task
     if options.bundle:
         scores = decodable_scores(model, planner, characters)
@@ -211,13 +211,10 @@ def main() -> None:
         scores = scorer(task.backbone, planner, characters)()
     else:
         scores = adapt(task.backbone, planner, characters, options.dynamic)
-    about = (
-        f"the {options.part} part of {corpus.name} (split {corpus.split}, "
-        f"sha256 {corpus.hash[:12]})"
-    )
+    about = f"the {part} part of {corpus.name} (split {corpus.split}, sha256 {corpus.hash[:12]})"
     of_ways, bands = {}, []
     if corpus.kind == "pairs":
-        of_ways, bands = score_translations(model, corpus, options)
+        of_ways, bands = score_translations(model, getattr(corpus, part), corpus.lowercase, options)
     if options.json:
         for number, (way, quality) in enumerate(of_ways.items()):
             prefix = f"{way}_" if number else ""
@@ -242,14 +239,13 @@ def main() -> None:
 
 
 def score_translations(
-    model, corpus: Corpus, options: Options
+    model, pairs: list[tuple[str, str]], lowercase: bool, options: Options
 ) -> tuple[dict[str, translation.Quality], list[translation.Band]]:
     """Translates the sources in each way, and writes the files that were asked for.
 
     Returns:
         The quality of each way, and where a plot was asked for the BLEU by length that is in it.
     """
-    pairs = getattr(corpus, options.part)
     sources, references = ([pair[side] for pair in pairs] for side in (0, 1))
     of_ways: dict[str, translation.Quality] = {}
     bands: list[translation.Band] = []
@@ -261,7 +257,7 @@ def score_translations(
     if options.plot:
         from matplotlib.figure import Figure  # not pyplot, which looks for a screen
 
-        bands = translation.by_length(sources, outputs, references, corpus.lowercase)
+        bands = translation.by_length(sources, outputs, references, lowercase)
         figure = Figure(figsize=(8, 4.5), layout="constrained")
         translation.draw_by_length(figure.subplots(), {options.model: bands})
         figure.savefig(options.plot, dpi=120)

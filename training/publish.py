@@ -73,7 +73,10 @@ def publish(run: Path, to: Path) -> None:
         raise UserError(f"{run} has no results.csv: let the run finish, or name another with --run")
     (row,) = results.read(run / "results.csv")
     if row["data"] not in corpora.list_corpora():
-        raise UserError(f"{run} was trained on files of your own: a card needs a dataset.toml")
+        raise UserError(
+            f"{run} was trained on files of your own, and a card needs their source and licence: "
+            "describe them in datasets/NAME/dataset.toml as those there, and train with --data NAME"
+        )
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as folder:
         draft = Path(folder) / to.name
@@ -126,7 +129,7 @@ def describe(to: Path) -> dict[str, Any]:
     corpus, task = inputs.read(texts), zoo.load(to)
     if corpus.hash != row["data_sha256"]:
         raise UserError(f"{to} was trained on another {corpus.name} than the one that is here")
-    part = next(part for part in reversed(results.PARTS) if getattr(corpus, part))
+    part = corpus.scored
     data = corpora.describe(corpus.name, corpus.split)
     chosen = excerpt(corpus, part)
     about: dict[str, Any] = {

@@ -226,13 +226,19 @@ def test_help_shows_what_a_decoder_can_do(run, capsys):
 
 def test_evaluation_of_a_translator(monkeypatch, capsys, translator, tmp_path):
     (tmp_path / "pairs.tsv").write_text("".join(f"{s}\t{t}\n" for s, t in PAIRS))
-    data = ["--data", str(tmp_path / "pairs.tsv"), "--kind", "pairs", "--part", "train"]
-    data += ["--fractions", "1", "0", "0"]
+    data = ["--data", str(tmp_path / "pairs.tsv"), "--kind", "pairs"]
+    data += ["--fractions", "1", "0", "0"]  # which leaves the train part to be scored
     files = ["--plot", str(tmp_path / "bleu.png"), "--output", str(tmp_path / "out.txt")]
     monkeypatch.setattr(sys, "argv", ["evaluate.py", translator, *data, *files, "--beam-size", "2"])
     evaluate.main()
     said = capsys.readouterr().out
-    for words in ("greedy  ", "beam_2", "case:mixed|eff:no|tok:13a", "case:lc|eff:no|tok:13a"):
+    for words in (
+        "on the train part",
+        "greedy  ",
+        "beam_2",
+        "case:mixed|eff:no|tok:13a",
+        "case:lc|eff:no|tok:13a",
+    ):
         assert words in said
     assert "1 to   5 words,     3: BLEU" in said
     nats = float(next(line for line in said.splitlines() if line.startswith("nats")).split()[1])
@@ -324,6 +330,8 @@ def test_translators_are_compared_by_the_length_of_the_source(run, translator, t
 def test_a_comparison_of_nothing_is_a_mistake(run, tmp_path):
     with pytest.raises(SystemExit, match="no results of mine, split b: train on it"):
         run(compare, "--dataset", "mine", "--runs", str(tmp_path), "--split", "b")
+    with pytest.raises(SystemExit, match=r"no results of nmaes \(perhaps you meant names\)"):
+        run(compare, "--dataset", "nmaes", "--runs", str(tmp_path))
 
 
 def test_a_ladder_is_drawn_from_what_was_published(run, tmp_path, monkeypatch):
@@ -347,7 +355,7 @@ def test_a_ladder_is_drawn_from_what_was_published(run, tmp_path, monkeypatch):
     assert (worst.split(" | ")[0], best.split(" | ")[0]) == ("| sutskever", "| cho")
     assert "test bleu | test bleu lowercase | test beam 5 bleu | test chrf" in header
     assert best.split(" | ")[3:6] == ["21.00", "22.00", "30.00"]
-    assert lengths[0] == "sutskever: BLEU by words of the source: 1 to 5: 22.0"
+    assert lengths[0] == "sutskever: lower-cased BLEU by words of the source: 1 to 5: 22.0"
     page = (tmp_path / "p.html").read_text(encoding="utf-8")
     assert "<svg" in page
 

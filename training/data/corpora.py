@@ -47,6 +47,11 @@ class Corpus:
     lowercase: bool = False
 
     @property
+    def scored(self) -> str:
+        """The part that a model is scored on: the test part, or else the last that has texts."""
+        return next((part for part in reversed(PARTS) if getattr(self, part)), PARTS[-1])
+
+    @property
     def hash(self) -> str:
         """The SHA-256 of all documents, their order and their parts, in hexadecimal digits."""
         digest = hashlib.sha256()
