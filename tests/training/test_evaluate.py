@@ -73,6 +73,7 @@ def test_strided_windows_count_each_token_once_and_give_it_a_context(stride):
                 np.testing.assert_array_equal(context, inputs_of[at - position : at + 1])
                 assert position >= min(at, 8 - stride)
     np.testing.assert_array_equal(seen, STREAM)
+    assert len(Strided(STREAM[:5], 64, 8, 4).batch(0)[1]) == 2
     with pytest.raises(UserError, match="--stride"):
         Strided(STREAM, 4, 8, 9)
 

@@ -376,7 +376,7 @@ class Strided(Planner):
 
     Args:
         stream: the targets, `(tokens,)`, as `token_stream` gives them.
-        batch_size: windows a batch.
+        batch_size: windows a batch, or fewer if there are not as many.
         window: tokens a window.
         stride: from 1 (each token is given a full window) to `window` (windows side by side).
     """
@@ -384,7 +384,8 @@ class Strided(Planner):
     def __init__(self, stream: Ids, batch_size: int, window: int, stride: int):
         if not 1 <= stride <= window:
             raise UserError(f"--stride must be from 1 to the window of {window}, not {stride}")
-        self.window, self.stride, self.batch_size = window, stride, batch_size
+        self.window, self.stride = window, stride
+        self.batch_size = batch_size = max(1, min(batch_size, -(-len(stream) // stride)))
         self.longest = window
         self.targets_per_pass = len(stream)
         self.steps_per_pass = -(-len(stream) // (stride * batch_size))
