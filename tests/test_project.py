@@ -121,11 +121,11 @@ def test_constraints_pin_what_is_declared():
 
 
 def test_presets_leave_a_repository_small():
-    sizes = {True: [], False: []}  # of translators, of the others
+    total = 0
     for preset in (ROOT / "zoo" / "presets").iterdir():
         scores = json.loads((preset / "about.json").read_text(encoding="utf-8"))["scores"]
         files = (path for path in preset.rglob("*") if path.is_file())
-        sizes["bleu" in scores].append(sum(path.stat().st_size for path in files))
-    assert max(sizes[True]) < 12e6
-    assert max(sizes[False]) < 4e6
-    assert sum(sizes[True]) + sum(sizes[False]) < 100e6
+        size = sum(path.stat().st_size for path in files)
+        assert size < (12e6 if "bleu" in scores else 4e6), preset.name
+        total += size
+    assert total < 100e6

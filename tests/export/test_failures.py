@@ -95,7 +95,6 @@ def test_int8_says_what_it_costs(trained, tmp_path):
     assert run("--check", tmp_path / "bundle").returncode == 0
 
 
-@pytest.mark.skipif(os.environ["KERAS_BACKEND"] != "tensorflow", reason="the limit has no backend")
 def test_too_much_is_refused(trained, tmp_path):
     ran = run(trained, "--to", tmp_path / "bundle", "--quantize", "int8", "--max-loss", -1)
     assert ran.returncode == 1
