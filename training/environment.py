@@ -127,8 +127,9 @@ def hardware() -> str:
 
         devices = [name.split(":")[0] for name in keras.distribution.list_devices()]
     accelerators = [name for name in devices if name != "cpu"]
-    allowed = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-    cores = f"{len(allowed(0))} cores {platform.machine()}"
+    bound = hasattr(os, "sched_getaffinity")  # where a process can be kept to some cores
+    number = len(os.sched_getaffinity(0)) if bound else os.cpu_count()
+    cores = f"{number} cores {platform.machine()}"
     return f"{cores}, {len(accelerators)} {accelerators[0]}" if accelerators else cores
 
 

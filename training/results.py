@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from training.data.splits import PARTS
 from training.recipe import UserError
 
 DIRECTORY = Path(__file__).parent / "results"
 """A CSV file for each data set."""
 
-PARTS = ("train", "valid", "test")
 METRICS = ("nats", "perplexity", "bits_per_character", "top_1", "top_5")
 
 COLUMNS = (

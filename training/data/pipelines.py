@@ -385,12 +385,13 @@ class Strided(Planner):
         if not 1 <= stride <= window:
             raise UserError(f"--stride must be from 1 to the window of {window}, not {stride}")
         self.window, self.stride = window, stride
-        self.batch_size = batch_size = max(1, min(batch_size, -(-len(stream) // stride)))
+        windows = -(-len(stream) // stride)
+        self.batch_size = max(1, min(batch_size, windows))
         self.longest = window
         self.targets_per_pass = len(stream)
-        self.steps_per_pass = -(-len(stream) // (stride * batch_size))
+        self.steps_per_pass = -(-windows // self.batch_size)
         # What stands behind the end only fills the last windows.
-        self._targets = np.concatenate([stream, np.full(window * batch_size, EOS_ID, "int32")])
+        self._targets = np.concatenate([stream, np.full(window * self.batch_size, EOS_ID, "int32")])
         self._inputs = np.concatenate([np.array([EOS_ID], "int32"), self._targets[:-1]])
 
     def batch(self, step: int) -> Batch:
