@@ -133,7 +133,6 @@ def _scores(name: str, about: dict[str, Any], row) -> str:
             )
         )
     command = f"python training/evaluate.py {name}"
-    command += "" if part == "test" else f" --part {part}"
     command += " --beam-size 5 --length-penalty 0.6" if "bleu" in found else ""
     trained = [f"{float(row[f'{part}_nats']):.4f} nats"]
     trained += [f"BLEU {float(row[f'{part}_bleu']):.2f}"] if "bleu" in found else []
